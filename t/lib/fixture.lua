@@ -1,0 +1,68 @@
+-- Helpers of the suites' Lua code.
+local nffi = require "resty.nffi"
+
+local _M = {}
+
+-- Values as one line, trailing nils left out.
+function _M.show(...)
+  local last = select("#", ...)
+  while last > 1 and (select(last, ...)) == nil do
+    last = last - 1
+  end
+  local words = {}
+  for i = 1, last do
+    words[i] = tostring((select(i, ...)))
+  end
+  ngx.say(table.concat(words, " | "))
+end
+
+-- A counter of the fixture's own, or all of them as text.
+function _M.report(key, name)
+  local text, err = nffi.call(name or "fixture", "report")
+  if not text then
+    error("no report: " .. tostring(err))
+  end
+  if not key then
+    return text
+  end
+  return tonumber(text:match('"' .. key .. '":(-?%d+)'))
+end
+
+-- An entry of nffi.runtimes(), or one field of it.
+function _M.info(field, name)
+  for _, entry in ipairs(nffi.runtimes()) do
+    if entry.name == (name or "fixture") then
+      if field then
+        return entry[field]
+      end
+      return entry
+    end
+  end
+end
+
+-- Until condition() is true; false after ms milliseconds.
+function _M.wait(ms, condition)
+  local deadline = ngx.now() + ms / 1000
+  while not condition() do
+    if ngx.now() > deadline then
+      return false
+    end
+    ngx.sleep(0.005)
+  end
+  return true
+end
+
+-- Has the host let go of everything? Waits a little: drains come one loop later.
+function _M.idle(name)
+  local ok = _M.wait(1500, function()
+    local i = _M.info(nil, name)
+    return i.queued == 0 and i.in_flight == 0 and i.abandoned == 0
+  end)
+  if ok then
+    return "idle"
+  end
+  local i = _M.info(nil, name)
+  return "queued " .. i.queued .. ", in flight " .. i.in_flight .. ", abandoned " .. i.abandoned
+end
+
+return _M
