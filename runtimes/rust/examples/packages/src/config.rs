@@ -1,0 +1,85 @@
+//! The options that `nffi_runtime` in nginx.conf hands over, as JSON: one value is a string.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+use thiserror::Error;
+
+/// `status PATH; threads N; slow_threads N;`
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The dpkg status file.
+    pub status: PathBuf,
+    /// Threads that take requests and answer the quick ones.
+    #[serde(deserialize_with = "threads")]
+    pub threads: usize,
+    /// Threads for slow queries only, so that these never hold up the quick ones.
+    #[serde(deserialize_with = "threads")]
+    pub slow_threads: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { status: PathBuf::from("/var/lib/dpkg/status"), threads: 2, slow_threads: 1 }
+    }
+}
+
+#[derive(Debug, Error)]
+#[error("bad options: {0}")]
+pub struct ConfigError(#[from] serde_json::Error);
+
+impl Config {
+    /// No text at all means no options.
+    pub fn parse(cfg: &[u8]) -> Result<Self, ConfigError> {
+        if cfg.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        Ok(serde_json::from_slice(cfg)?)
+    }
+}
+
+/// nginx.conf's values come as strings; a configuration loaded from Lua may well say a number.
+fn threads<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    let number = match &value {
+        serde_json::Value::String(text) => text.parse().ok(),
+        other => other.as_u64(),
+    };
+    match number {
+        Some(n @ 1..=64) => Ok(n as usize),
+        _ => Err(D::Error::custom(format!("a number of threads from 1 to 64 expected, got {value}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(cfg: &str) -> String {
+        Config::parse(cfg.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn nothing_is_the_default() {
+        for cfg in ["", " \n", "{}"] {
+            assert_eq!(Config::parse(cfg.as_bytes()).unwrap(), Config::default());
+        }
+    }
+
+    #[test]
+    fn strings_and_numbers() {
+        let config = Config::parse(br#"{"status":"/tmp/s","threads":"4","slow_threads":3}"#).unwrap();
+        assert_eq!(config, Config { status: "/tmp/s".into(), threads: 4, slow_threads: 3 });
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(error(r#"{"thread":"4"}"#).contains("unknown field `thread`"));
+        for bad in [r#""0""#, r#""65""#, r#""two""#, "-1", "1.5", "true"] {
+            let message = error(&format!(r#"{{"threads":{bad}}}"#));
+            assert!(message.contains(&format!("from 1 to 64 expected, got {bad}")), "{message}");
+        }
+        assert!(error("nonsense").starts_with("bad options: "));
+    }
+}
