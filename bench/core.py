@@ -1,0 +1,98 @@
+"""The benchmark of the core: nffi beside a unix socket and a bare ngx.say, in one run. Started by scripts/bench."""
+
+import argparse
+import json
+import pathlib
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+
+import cases
+import machine
+import plot
+import report
+from server import Failed, Server, placements
+
+
+@dataclass
+class Plan:
+    rounds: int
+    memory_rounds: int
+    loop_seconds: float
+    load_seconds: int  # wrk takes whole ones
+
+
+FULL = Plan(rounds=5, memory_rounds=3, loop_seconds=0.3, load_seconds=3)
+QUICK = Plan(rounds=3, memory_rounds=1, loop_seconds=0.1, load_seconds=1)
+
+
+@dataclass
+class Tools:
+    """What scripts/bench built or provided."""
+    nginx: pathlib.Path
+    modules: list
+    lua_path: str
+    runtime: pathlib.Path
+    unix_echo: pathlib.Path
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="scripts/bench core", description=__doc__)
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the records there")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, under two minutes")
+    parser.add_argument("--plots", type=pathlib.Path, metavar="DIR", help="draw the figures there, as SVG")
+    parser.add_argument("--only", choices=("sequential", "concurrent", "in_flight"), action="append",
+                        help="this case alone (may be repeated)")
+    for name in ("nginx", "runtime", "unix-echo"):
+        parser.add_argument(f"--{name}", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--lua-path", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--module", dest="modules", type=pathlib.Path, action="append", required=True,
+                        help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def run(args, plan, results):
+    tools = Tools(args.nginx, args.modules, args.lua_path, args.runtime, args.unix_echo)
+    wanted = args.only or ["sequential", "concurrent", "in_flight"]
+    with tempfile.TemporaryDirectory(prefix="nffi-bench-") as scratch:
+        for placement in placements():
+            one_core = placement.name == "one_core"
+            with Server(tools, placement) as server:
+                if "sequential" in wanted:
+                    cases.sequential(results, server, plan)
+                if "concurrent" in wanted:
+                    cases.concurrent(results, server, plan)
+            if "concurrent" in wanted:
+                cases.wakes(results, tools, placement, plan, pathlib.Path(scratch) / f"{placement.name}.strace")
+            if "in_flight" in wanted and one_core:
+                with Server(tools, placement) as server:
+                    cases.in_flight(results, server, plan)
+                cases.memory(results, tools, placement, plan)
+
+
+def main():
+    args = arguments()
+    # So that `with` and `finally` end what was started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
+    results = cases.Results()
+    print(f"{machine.describe()}; " + ("quick run" if args.quick else "full run"), flush=True)
+    try:
+        run(args, QUICK if args.quick else FULL, results)
+    except Failed as e:
+        sys.exit(f"bench: {e}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    records = list(results.records())
+    report.write(records, results.notes, sys.stdout)
+    if args.json:
+        args.json.write_text(json.dumps(records, indent=1) + "\n")
+        print(f"\nrecords: {args.json}")
+    if args.plots:
+        for path in plot.draw(records, args.plots):
+            print(f"plot: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+-- The Lua side of the benchmark: what each location of nginx-conf/bench.conf does.
+--
+-- A peer is a pair of functions: `open` prepares what a loop of calls may keep
+-- between them, `call` makes one call. The unix peer keeps its connection for a
+-- whole loop, and takes it from the keepalive pool once for each request under
+-- concurrency: never does it pay for a connect.
+
+local ffi = require "ffi"
+local semaphore = require "ngx.semaphore"
+
+local byte, char, rep = string.byte, string.char, string.rep
+local floor = math.floor
+local timer_at, spawn = ngx.timer.at, ngx.thread.spawn
+
+ffi.cdef [[
+typedef struct { long sec; long nsec; } nffi_bench_timespec;
+int clock_gettime(int clock, nffi_bench_timespec *ts);
+]]
+
+local CLOCK_MONOTONIC = 1
+local PAYLOAD = rep("x", 16)          -- of the concurrent cases
+local THREADS_PER_TIMER = 1000        -- ngx_lua searches a request's threads one by one
+local HOUR = 3600
+
+local _M = {}
+
+
+-- The module may be missing where only the socket is measured.
+local has_nffi, nffi = pcall(require, "resty.nffi")
+if not has_nffi then
+    nffi = { call = function() error("resty.nffi is not loaded") end }
+end
+
+
+local timespec = ffi.new("nffi_bench_timespec")
+
+local function microseconds()
+    ffi.C.clock_gettime(CLOCK_MONOTONIC, timespec)
+    return tonumber(timespec.sec) * 1e6 + tonumber(timespec.nsec) / 1e3
+end
+
+
+local function header(len)
+    return char(floor(len / 16777216) % 256, floor(len / 65536) % 256, floor(len / 256) % 256, len % 256)
+end
+
+
+-- One send and two receives.
+local function socket_call(sock, head, payload)
+    local ok, err = sock:send(head .. payload)
+    if not ok then
+        return nil, err
+    end
+    local answer_head
+    answer_head, err = sock:receive(4)
+    if not answer_head then
+        return nil, err
+    end
+    local a, b, c, d = byte(answer_head, 1, 4)
+    return sock:receive(((a * 256 + b) * 256 + c) * 256 + d)
+end
+
+
+local function socket_open()
+    local sock = ngx.socket.tcp()
+    local ok, err = sock:connect(_M.socket_path)
+    if not ok then
+        error("cannot connect to " .. _M.socket_path .. ": " .. err)
+    end
+    return sock
+end
+
+
+-- Makes n calls and returns the microseconds they took, after checking every answer.
+local loops = {}
+
+local function nffi_loop(name)
+    return function(n, payload)
+        local call = nffi.call
+        local from = microseconds()
+        for _ = 1, n do
+            local res, err = call(name, payload)
+            if res ~= payload then
+                error("wrong answer from runtime " .. name .. ": " .. (err or "other bytes"))
+            end
+        end
+        return microseconds() - from
+    end
+end
+
+loops.nffi = nffi_loop("echo")
+loops.nffi_spin = nffi_loop("echo_spin")
+
+function loops.unix_socket(n, payload)
+    local sock = socket_open()
+    local head = header(#payload)
+    local from = microseconds()
+    for _ = 1, n do
+        local res, err = socket_call(sock, head, payload)
+        if res ~= payload then
+            error("wrong answer from the unix socket: " .. (err or "other bytes"))
+        end
+    end
+    local took = microseconds() - from
+    sock:setkeepalive(HOUR * 1000, _M.pool)
+    return took
+end
+
+
+-- /sequential?peer=P&size=BYTES&seconds=S: microseconds a call.
+-- A short loop tells how many calls fill the time; only the long one counts.
+function _M.sequential()
+    local args = ngx.req.get_uri_args()
+    local loop = loops[args.peer]
+    local payload = rep("x", tonumber(args.size))
+    local each = loop(100, payload) / 100
+    each = loop(floor(1e4 / each) + 20, payload) / (floor(1e4 / each) + 20)
+    local n = floor(tonumber(args.seconds) * 1e6 / each) + 20
+    ngx.say(loop(n, payload) / n)
+end
+
+
+-- The locations that wrk calls.
+
+local small_head = header(#PAYLOAD)
+
+function _M.say()
+    ngx.say(PAYLOAD)
+end
+
+local function nffi_once(name)
+    return function()
+        local res, err = nffi.call(name, PAYLOAD)
+        if not res then
+            ngx.log(ngx.ERR, err)
+            return ngx.exit(500)
+        end
+        ngx.say(res)
+    end
+end
+
+_M.nffi = nffi_once("echo")
+_M.nffi_spin = nffi_once("echo_spin")
+
+function _M.unix_socket()
+    local sock = socket_open()
+    local res, err = socket_call(sock, small_head, PAYLOAD)
+    if not res then
+        ngx.log(ngx.ERR, err)
+        return ngx.exit(500)
+    end
+    sock:setkeepalive(HOUR * 1000, _M.pool)
+    ngx.say(res)
+end
+
+
+-- /park?peer=nffi|semaphore&count=N: N coroutines go to sleep, a thousand of them in each of
+-- N / 1000 timers. Answers at once; /parked tells how many calls have reached the runtime.
+
+local FOR_EVER = { timeout = HOUR * 1000 }
+local PARK = "park" .. rep(".", 12)
+
+local parkers = {}
+
+function parkers.nffi()
+    local res, err = nffi.call("echo", PARK, FOR_EVER)
+    if not res then
+        ngx.log(ngx.ERR, "a parked call ended with: ", err)
+    end
+end
+
+local asleep = 0
+
+function parkers.semaphore()
+    local sema = semaphore.new()
+    asleep = asleep + 1
+    sema:wait(HOUR)
+    asleep = asleep - 1
+end
+
+local function park_some(_, park, count)
+    for _ = 1, count do
+        spawn(park)
+    end
+end
+
+function _M.park()
+    local args = ngx.req.get_uri_args()
+    local left = tonumber(args.count)
+    while left > 0 do
+        local count = left < THREADS_PER_TIMER and left or THREADS_PER_TIMER
+        local ok, err = timer_at(0, park_some, parkers[args.peer], count)
+        if not ok then
+            error("cannot start a timer: " .. err)
+        end
+        left = left - count
+    end
+    ngx.say("ok")
+end
+
+function _M.parked()
+    if ngx.var.arg_peer == "semaphore" then
+        ngx.say(asleep)
+    else
+        ngx.say(assert(nffi.call("echo", "parked?")))
+    end
+end
+
+function _M.release()
+    ngx.say(assert(nffi.call("echo", "release")))
+end
+
+
+-- Makes the memory of the worker comparable: no garbage is left.
+function _M.collect()
+    collectgarbage()
+    collectgarbage()
+    ngx.say(collectgarbage("count"))
+end
+
+
+return _M

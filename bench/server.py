@@ -1,0 +1,177 @@
+"""The processes that are measured: nginx with the bench configuration, and the unix echo server.
+
+Everything started here is told by the kernel to end when its parent does, so that nothing outlives the driver.
+"""
+
+import http.client
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+import machine
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PEERS = ("nffi", "nffi_spin", "unix_socket", "say")
+SPIN_US = 50
+TIED = ["setpriv", "--pdeathsig", "TERM"]
+
+
+class Placement:
+    """Which CPUs the worker, the other side (runtime thread or echo server) and the load generator run on."""
+
+    def __init__(self, name, worker, other, load):
+        self.name, self.worker, self.other, self.load = name, worker, other, load
+
+    @property
+    def load_has_own_core(self):
+        return self.load is not None and self.load not in (self.worker, self.other)
+
+
+def placements():
+    cpus = machine.cpus()
+    second = cpus[1 % len(cpus)]
+    third = cpus[2] if len(cpus) > 2 else second
+    found = [Placement("one_core", cpus[0], cpus[0], second)]
+    if len(cpus) > 1:
+        found.append(Placement("two_cores", cpus[0], second, third))
+    return found + [Placement("free", None, None, None)]
+
+
+def on_cpu(cpu, command):
+    return command if cpu is None else ["taskset", "-c", str(cpu), *command]
+
+
+class Failed(Exception):
+    """Something that was started did not do its work; the message says what and where to look."""
+
+
+class Server:
+    """nginx with one worker, and the unix echo server, at one placement. Use it with `with`."""
+
+    def __init__(self, tools, placement, trace=None):
+        self.tools, self.placement, self.trace = tools, placement, trace
+        self.processes = []
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="nffi-bench-"))
+        self.port = free_port()
+
+    def __enter__(self):
+        try:
+            self.start_echo()
+            self.start_nginx()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def start_echo(self):
+        path = self.dir / "echo.sock"
+        command = on_cpu(self.placement.other, [str(self.tools.unix_echo), str(path)])
+        self.echo = subprocess.Popen(TIED + command)
+        self.processes.append(self.echo)
+        wait_for("the unix echo server", path.exists, self.echo)
+        self.echo_pid = self.echo.pid
+
+    def start_nginx(self):
+        (self.dir / "nginx.conf").write_text(self.configuration())
+        command = TIED + [str(self.tools.nginx), "-p", f"{self.dir}/", "-c", "nginx.conf", "-e", "error.log"]
+        if self.trace:
+            command = ["strace", "-f", "-y", "--seccomp-bpf", "-e", "trace=futex,write", "-e", "signal=none",
+                       "-o", str(self.trace)] + command
+        process = subprocess.Popen(TIED + on_cpu(self.placement.worker, command), stderr=subprocess.DEVNULL)
+        self.processes.append(process)
+        wait_for("nginx", self.answers, process, self.dir / "error.log")
+        self.master_pid = int((self.dir / "nginx.pid").read_text())
+        self.worker_pid = machine.children(self.master_pid)[0]
+
+    def configuration(self):
+        cpu = self.placement.other
+        option = "" if cpu is None else f"cpu {cpu}"
+        runtimes = "".join(
+            f"nffi_runtime {name} {self.tools.runtime} {{ tasks 1048576; queue 262144; timeout 600s; {spin} "
+            f"config '{option}'; }}\n    "
+            for name, spin in (("echo", ""), ("echo_spin", f"spin {SPIN_US};")))
+        words = {
+            "LOAD_MODULES": "\n".join(f"load_module {path};" for path in self.tools.modules),
+            "USER": "user root;" if os.geteuid() == 0 else "",
+            "ROOT": ROOT, "LUA_PATH": self.tools.lua_path, "RUNTIMES": runtimes,
+            "SOCKET": self.dir / "echo.sock", "PORT": self.port,
+        }
+        text = (ROOT / "nginx-conf/bench.conf.in").read_text()
+        for word, value in words.items():
+            text = text.replace(f"@{word}@", str(value))
+        return text
+
+    def answers(self):
+        try:
+            return self.get("/parked") == "0"
+        except (OSError, Failed):
+            return False
+
+    def get(self, path, timeout=120):
+        """The body of a GET, stripped; anything but 200 is an error that shows the end of the error log."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read().decode().strip()
+        except http.client.HTTPException as e:
+            raise Failed(f"GET {path}: {e!r}\n{self.log_tail()}") from e
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise Failed(f"GET {path} answered {response.status}\n{self.log_tail()}")
+        return body
+
+    def resident_bytes(self):
+        return machine.resident_bytes(self.worker_pid)
+
+    def log_tail(self):
+        return tail(self.dir / "error.log")
+
+    def stop(self):
+        # nginx's master by its own id: under strace it is not the process that was started.
+        try:
+            os.kill(int((self.dir / "nginx.pid").read_text()), 15)
+        except (OSError, ValueError):
+            for process in self.processes[1:]:
+                process.terminate()
+        for process in self.processes[:1]:
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes = []
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def tail(path, lines=8):
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return f"(no {path})"
+
+
+def wait_for(what, ready, process, log=None, seconds=30):
+    until = time.monotonic() + seconds
+    while not ready():
+        late = time.monotonic() > until
+        if late or process.poll() is not None:
+            why = f"is not ready after {seconds} s" if late else f"ended with code {process.returncode}"
+            raise Failed(f"{what} {why}" + (f"; the end of its log:\n{tail(log)}" if log else ""))
+        time.sleep(0.05)
