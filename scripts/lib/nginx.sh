@@ -86,7 +86,7 @@ EOF
 nginx_headers() {
   local dir=$1
   cp -r "$dir/usr/share/nginx/src" "$dir/src"
-  cd "$dir/src"
+  cd "$dir/src" || return
   local NGX_CONF_FLAGS=()
   # shellcheck source=/dev/null
   . ./conf_flags
