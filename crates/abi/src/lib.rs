@@ -1,7 +1,8 @@
 //! `include/nffi.h` in Rust: the same names, the same layouts. The header is the contract and
 //! holds the documentation; see there for OWNERSHIP, THREAD and RETURNS of every function.
 #![no_std]
-#![allow(non_camel_case_types, missing_docs)]
+// What bindgen writes carries no SAFETY comments.
+#![allow(non_camel_case_types, missing_docs, clippy::undocumented_unsafe_blocks)]
 
 include!(concat!(env!("OUT_DIR"), "/nffi.rs"));
 

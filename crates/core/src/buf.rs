@@ -22,34 +22,31 @@ impl Buf {
     /// A copy of `bytes`, with one NUL after them that `len` does not count (the seed's libraries
     /// read requests as C strings). `None` where no memory is left.
     pub fn copy_of(bytes: &[u8]) -> Option<Self> {
-        let mut buf = Self::zeroed_tail(bytes.len())?;
-        buf.as_mut_slice().copy_from_slice(bytes);
-        Some(buf)
+        Self::gather(bytes.len(), [bytes].into_iter())
     }
 
     /// All of `pieces` in one block.
     pub fn concat(pieces: &[Buf]) -> Option<Self> {
-        let mut buf = Self::zeroed_tail(pieces.iter().map(Buf::len).sum())?;
-        let mut at = 0;
-        for piece in pieces {
-            buf.as_mut_slice()[at..at + piece.len].copy_from_slice(piece.as_slice());
-            at += piece.len;
-        }
-        Some(buf)
+        Self::gather(pieces.iter().map(Buf::len).sum(), pieces.iter().map(Buf::as_slice))
     }
 
-    /// A block of `len` bytes whose contents are unspecified but initialised, then a NUL.
-    fn zeroed_tail(len: usize) -> Option<Self> {
-        let size = len.checked_add(1)?;
-        // SAFETY: malloc has no preconditions; size is at least 1.
-        let data = unsafe { libc::malloc(size) }.cast::<c_char>();
+    /// `len` is the sum of the lengths of `pieces`.
+    fn gather<'a>(len: usize, pieces: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+        // SAFETY: malloc has no preconditions; the size is at least 1.
+        let data = unsafe { libc::malloc(len.checked_add(1)?) }.cast::<c_char>();
         if data.is_null() {
             return None;
         }
-        // SAFETY: the block has size bytes. Small blocks are cleared so that no uninitialised
-        // byte is ever reachable through a slice; callers overwrite them at once.
-        unsafe { ptr::write_bytes(data, 0, size) };
-        Some(Self { data, len })
+        let mut at = 0;
+        for piece in pieces {
+            assert!(piece.len() <= len - at, "pieces longer than announced");
+            // SAFETY: the block has len + 1 bytes and the assertion keeps at + piece.len() <= len.
+            unsafe { ptr::copy_nonoverlapping(piece.as_ptr(), data.add(at).cast(), piece.len()) };
+            at += piece.len();
+        }
+        // SAFETY: at <= len, so the byte is inside the block; all before it are initialised.
+        unsafe { data.add(at).write(0) };
+        Some(Self { data, len: at })
     }
 
     /// Takes over a block that a runtime handed in.
@@ -89,12 +86,6 @@ impl Buf {
         }
         // SAFETY: the block is ours and has len bytes (from_raw's contract, or our own malloc).
         unsafe { slice::from_raw_parts(self.data.cast(), self.len) }
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: as in as_slice, and &mut self makes the access the only one. Only called on
-        // blocks of zeroed_tail, never on a NULL one.
-        unsafe { slice::from_raw_parts_mut(self.data.cast(), self.len) }
     }
 }
 
@@ -146,6 +137,7 @@ mod tests {
 
     #[test]
     fn a_size_that_cannot_be_is_none() {
-        assert!(Buf::zeroed_tail(usize::MAX).is_none());
+        assert!(Buf::gather(usize::MAX, std::iter::empty()).is_none());
+        assert!(Buf::gather(usize::MAX - 8, std::iter::empty()).is_none());
     }
 }

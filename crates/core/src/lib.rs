@@ -20,6 +20,7 @@
 //! | [`host`]     | those functions: the `nffi_host` table                                      |
 //! | [`library`]  | finding, checking (from the ELF) and loading a library                      |
 //! | [`options`]  | a runtime's settings and its configuration string                           |
+//! | [`signals`]  | keeping the process's signals off runtime threads                           |
 //! | [`log`]      | log lines of runtimes on their way to the event loop                        |
 //!
 //! # Threads
@@ -41,6 +42,7 @@ mod primitive;
 pub mod queue;
 pub mod registry;
 pub mod runtime;
+pub mod signals;
 pub mod slot;
 pub mod wake;
 pub mod word;

@@ -1,0 +1,77 @@
+//! Pieces of a request on their way to a runtime, or of an answer on their way back, each way
+//! with a window: who sends past it is told, waits, and is woken when half of it is free again.
+//!
+//! The handshake between the two ends of a window is a flag in the task's word ("I wait") and
+//! the byte count here. The one who waits sets the flag, then looks at the count once more; the
+//! one who takes lowers the count, then looks at the flag. Both are SeqCst, so at least one sees
+//! the other, and clearing the flag decides which of them acts.
+
+use crossbeam_queue::SegQueue;
+
+use crate::{
+    buf::Buf,
+    primitive::{AtomicBool, AtomicUsize, Ordering},
+};
+
+/// Bytes under way in one direction before the sender is told to wait.
+pub const WINDOW: usize = 64 * 1024;
+
+/// One direction.
+#[derive(Debug, Default)]
+pub struct Pipe {
+    pieces: SegQueue<Buf>,
+    bytes: AtomicUsize,
+    eof: AtomicBool,
+}
+
+impl Pipe {
+    /// Appends a piece; true where the window is now shut. Runs on: any thread, one at a time.
+    pub fn push(&self, piece: Buf) -> bool {
+        let len = piece.len();
+        // Counted first: a reader must never subtract what was not added yet.
+        let before = self.bytes.fetch_add(len, Ordering::SeqCst);
+        self.pieces.push(piece);
+        before + len >= WINDOW
+    }
+
+    /// Takes the oldest piece; the flag is true where half of the window is free. Runs on: any
+    /// thread, one at a time.
+    pub fn pop(&self) -> Option<(Buf, bool)> {
+        let piece = self.pieces.pop()?;
+        let before = self.bytes.fetch_sub(piece.len(), Ordering::SeqCst);
+        let left = before - piece.len();
+        Some((piece, left <= WINDOW / 2))
+    }
+
+    /// Is at least half of the window free?
+    pub fn is_open(&self) -> bool {
+        self.bytes.load(Ordering::SeqCst) <= WINDOW / 2
+    }
+
+    /// Bytes pushed and not popped yet.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::SeqCst)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// No piece will follow.
+    pub fn close(&self) {
+        self.eof.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.eof.load(Ordering::SeqCst)
+    }
+}
+
+/// Both directions of one task.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    /// Of the request: from the caller to the runtime.
+    pub request: Pipe,
+    /// Of the answer: from the runtime to the caller.
+    pub answer: Pipe,
+}

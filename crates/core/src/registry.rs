@@ -1,0 +1,70 @@
+//! Runtimes by handle, for the functions that runtimes call from their threads.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use crate::runtime::Runtime;
+
+/// All runtimes that may still be polled. A runtime's handle is its number plus one; numbers are
+/// never used again.
+#[derive(Debug, Default)]
+pub struct Registry(RwLock<Vec<Option<Arc<Runtime>>>>);
+
+thread_local! {
+    /// The runtime that this thread served last: saves the lock on every poll, and tells whose
+    /// thread this is when it does something that ends the process.
+    static LAST: RefCell<Option<(u64, Arc<Runtime>)>> = const { RefCell::new(None) };
+}
+
+impl Registry {
+    /// Makes a runtime known under the next number. Runs on: event loop.
+    pub fn add(&self, make: impl FnOnce(u32) -> Runtime) -> Arc<Runtime> {
+        let mut runtimes = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let runtime = Arc::new(make(runtimes.len() as u32));
+        runtimes.push(Some(runtime.clone()));
+        runtime
+    }
+
+    /// Forgets a runtime: its handle is dead from now on. Runs on: event loop.
+    pub fn remove(&self, number: u32) {
+        let mut runtimes = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = runtimes.get_mut(number as usize) {
+            *entry = None;
+        }
+    }
+
+    /// Calls `f` with the runtime that a handle means. Runs on: any thread.
+    pub fn with<T>(&self, handle: u64, f: impl FnOnce(&Runtime) -> T) -> Option<T> {
+        let runtime = LAST.try_with(|last| match &*last.borrow() {
+            Some((known, runtime)) if *known == handle => Some(runtime.clone()),
+            _ => None,
+        });
+        if let Ok(Some(runtime)) = runtime {
+            return Some(f(&runtime));
+        }
+        let runtime = {
+            let runtimes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            runtimes.get(usize::try_from(handle.checked_sub(1)?).ok()?)?.clone()?
+        };
+        remember(handle, runtime.clone());
+        Some(f(&runtime))
+    }
+}
+
+/// This thread works for that runtime.
+pub fn remember(handle: u64, runtime: Arc<Runtime>) {
+    // Fails while the thread ends; then nobody needs to know any more.
+    let _ = LAST.try_with(|last| last.replace(Some((handle, runtime))));
+}
+
+/// The number of the runtime that this thread served last. Runs on: any thread.
+pub fn current_number() -> Option<u32> {
+    LAST.try_with(|last| last.try_borrow().ok()?.as_ref().map(|(_, runtime)| runtime.number)).ok().flatten()
+}
+
+/// The name of the runtime that this thread served last. Runs on: any thread.
+pub fn current_name() -> Option<String> {
+    LAST.try_with(|last| last.try_borrow().ok()?.as_ref().map(|(_, runtime)| runtime.name.clone())).ok().flatten()
+}
