@@ -21,6 +21,7 @@ my $path = $ENV{NFFI_LUA_PATH} || "$root/lua/?.lua;/usr/share/lua/5.1/?.lua;;";
 
 $ENV{TEST_NGINX_FIXTURES} = $ENV{NFFI_FIXTURES} || "$root/target/fixtures";
 $ENV{TEST_NGINX_T} = "$root/t";
+$ENV{TEST_NGINX_HTML_DIR} ||= html_dir();
 
 our $fixture = "nffi_runtime fixture $ENV{TEST_NGINX_FIXTURES}/libfixture.so {}";
 
