@@ -13,7 +13,7 @@ as_root() {
   fi
 }
 
-installed() { [[ $(dpkg-query -W -f='${db:Status-Status} ' "$1" 2>/dev/null) == *"installed "* ]]; }
+installed() { dpkg-query -W -f='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed; }
 
 # need_packages NAME...: installs those that are missing, and nothing that they merely recommend.
 need_packages() {
