@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""nginx -t on every wrong configuration: each must be refused with file, line and reason."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "survive"))
+from harness import BINARY, FIXTURES, MODULES, Checks, cmdline  # noqa: E402
+
+GOOD = f"{FIXTURES}/libfixture.so"
+CHECK = f"{FIXTURES}/libcheck.so"
+
+
+def option(text, reason, **kwargs):
+    """An option of a block, on a line of its own (the third of the http block's text)."""
+    return f"nffi_runtime a {GOOD} {{\n  {text}\n}}", reason, 2
+
+
+def library(name, reason):
+    path = name if name.startswith("!") else f"{FIXTURES}/{name}"
+    return f"nffi_runtime a {path.lstrip('!')} {{\n  colour red;\n}}", reason, (1, 3)
+
+
+def check(what, reason):
+    return f"nffi_runtime a {CHECK} {{\n  check {what};\n}}", reason, (1, 3)
+
+
+# name: (text inside http {}, what the message must say, the line counted from the text's first: one or a range)
+WRONG = {
+    "queue 0": option("queue 0;", "queue"),
+    "queue negative": option("queue -5;", "queue"),
+    "queue a word": option("queue many;", "queue.*many|many.*queue"),
+    "queue a fraction": option("queue 1.5;", "queue"),
+    "queue too big": option("queue 99999999999999999999;", "queue"),
+    "queue without a value": option("queue;", "queue"),
+    "queue with two values": option("queue 1 2;", "queue"),
+    "queue twice": option("queue 1; queue 2;", "queue.*(duplicate|twice)|duplicate.*queue"),
+    "tasks 0": option("tasks 0;", "tasks"),
+    "tasks past 24 bits": option("tasks 16777217;", "tasks"),
+    "timeout 0": option("timeout 0;", "timeout"),
+    "timeout a word": option("timeout soon;", "timeout"),
+    "timeout past 2^31 ms": option("timeout 30d;", "timeout"),
+    "timeout twice": option("timeout 1s; timeout 2s;", "timeout"),
+    "stop_timeout a word": option("stop_timeout never;", "stop_timeout"),
+    "max_request a word": option("max_request much;", "max_request"),
+    "max_request negative": option("max_request -1;", "max_request"),
+    "max_response a word": option("max_response 5q;", "max_response"),
+    "spin a word": option("spin fast;", "spin"),
+    "spin with a unit": option("spin 5parsecs;", "spin"),
+    "config without a value": option("config;", "config"),
+    "config with two values": option("config a b;", "config"),
+    "config twice": option("config a; config b;", "config"),
+    "config_file missing": option("config_file no/such/file.json;", r"no/such/file\.json.*No such file|cannot read"),
+    "config_file a folder": option("config_file /tmp;", "/tmp"),
+    "config and config_file": option("config a; config_file /etc/hostname;", "config"),
+    "config and own options": option("config a; colour red;", "config"),
+    "own options and config": option("colour red; config a;", "config"),
+    "a block in the block": option("colour { red; }", ""),
+    "duplicate name": (
+        f"nffi_runtime a {GOOD} {{}}\nnffi_runtime a {FIXTURES}/libother.so {{}}",
+        r"duplicate.*\ba\b|\ba\b.*(duplicate|already)",
+        2,
+    ),
+    "empty name": (f'nffi_runtime "" {GOOD} {{}}', "name", 1),
+    "empty library": ('nffi_runtime a "" {}', "librar", 1),
+    "no library": ("nffi_runtime a {}", "number of arguments", 1),
+    "an argument too many": (f"nffi_runtime a {GOOD} queue=5 {{}}", "number of arguments", 1),
+    "no block": (f"nffi_runtime a {GOOD};", r'no opening "\{"', 1),
+    "in a server block": (f"server {{\n  nffi_runtime a {GOOD} {{}}\n}}", "not allowed here", 2),
+    "unknown directive": ("nffi_runtimes a b {}", "unknown directive", 1),
+    "done sink of another name": ("nffi_done_sink pipe;", 'pipe', 1),
+    "done sink twice": ("nffi_done_sink auto;\nnffi_done_sink auto;", "duplicate", 2),
+    "missing file": library("libmissing.so", "libmissing.so.*No such file|not found"),
+    "missing name": library("!no-such-library-anywhere.so", "no-such-library-anywhere.so"),
+    "a text file": library("libtext.so", "libtext.so.*not (a|an) (shared library|ELF)|not a shared library"),
+    "an empty file": library("libempty.so", "libempty.so.*not a shared library"),
+    "a folder": library("libdirectory.so", "libdirectory.so"),
+    "a truncated library": library("libtruncated.so", "libtruncated.so"),
+    "another architecture": library("libforeign.so", "libforeign.so.*(architecture|machine)"),
+    "32 bits": library("lib32bit.so", "lib32bit.so.*(architecture|machine|32)"),
+    "another byte order": library("libbigendian.so", "libbigendian.so"),
+    "an object file": library("librelocatable.so", "librelocatable.so.*not a shared library"),
+    "an executable": library("libexecutable.so", "libexecutable.so.*not a shared library"),
+    "headers that point outside": library("libwild.so", "libwild.so"),
+    "no symbol": library("libno_symbol.so", "libno_symbol.so.*nffi_runtime_init_v1"),
+    "another ABI": library("libfuture.so", "libfuture.so.*nffi_runtime_init_v[12]"),
+    "the check refuses": check("refuse", "colour must be red or green"),
+    "the check refuses without a word": check("silent", "libcheck.so"),
+    "the check fills the message": check("fill", "eeeeeeeeee"),
+    "the check hangs": check("hang", "(time|second)"),
+    "the check crashes": check("crash", "signal 11|SIGSEGV|crash|segmentation"),
+    "the check exits": check("exit", "libcheck.so|check"),
+}
+
+RIGHT = {
+    "nothing at all": "",
+    "an empty block": f"nffi_runtime a {GOOD} {{}}",
+    "every option": f"""nffi_runtime a {GOOD} {{
+        queue 10; tasks 20; timeout 500ms; stop_timeout 1s; max_request 1k; max_response 64m; spin 20;
+        own; own2 a; own3 b c;
+    }}""",
+    "config": f"nffi_runtime a {GOOD} {{ config 'x'; }}",
+    "config_file": f"nffi_runtime a {GOOD} {{ config_file /etc/hostname; }}",
+    "the biggest numbers": f"nffi_runtime a {GOOD} {{ queue 1048576; tasks 16000000; timeout 2147483647ms; }}",
+    "the check agrees": f"nffi_runtime a {CHECK} {{ check fine; }}",
+    "the check prints": f"nffi_runtime a {CHECK} {{ check noise; }}",
+    "sinks": "nffi_done_sink eventfd;",
+    # a dlopen in the master would find out, and start language runtimes before the fork
+    "a library that cannot be loaded is not loaded": f"nffi_runtime a {FIXTURES}/libunresolved.so {{}}",
+    "a runtime whose init ends the process is not initialised": f"nffi_runtime a {GOOD} {{ init_exit_once @DIR@/x; }}",
+}
+
+
+def test(text, folder):
+    conf = folder / "nginx.conf"
+    lines = [f"load_module {m};" for m in MODULES] + [
+        f"pid {folder}/nginx.pid;",
+        "error_log stderr;",
+        "events {}",
+        "http {",
+    ]
+    first = len(lines) + 1
+    conf.write_text("\n".join([*lines, text.replace("@DIR@", str(folder)), "}"]) + "\n")
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [BINARY, "-t", "-p", str(folder), "-c", str(conf)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        out = process.communicate(timeout=60)[0].decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out = "no end after 60 s"
+    return process.returncode, out, first, time.monotonic() - began
+
+
+def main():
+    checks = Checks("conf")
+    with tempfile.TemporaryDirectory(prefix="nffi-conf-") as name:
+        folder = pathlib.Path(name)
+        for what, (text, reason, where) in WRONG.items():
+            code, out, first, took = test(text, folder)
+            low, high = where if isinstance(where, tuple) else (where, where)
+            said = [line for line in out.splitlines() if "[emerg]" in line]
+            place = re.search(r" in \S*nginx\.conf:(\d+)", said[-1]) if said else None
+            right_line = place is not None and low <= int(place.group(1)) - first + 1 <= high
+            right_reason = bool(said) and re.search(reason, " ".join(said), re.I) is not None
+            fine = code == 1 and right_line and right_reason and took < 20
+            checks.check(fine, what, *(said or [out.strip()]), "" if fine else f"(code {code}, {took:.1f} s)")
+        for what, text in RIGHT.items():
+            code, out, _, _ = test(text, folder)
+            checks.check(code == 0, what, "" if code == 0 else out)
+        checks.check(not (folder / "x").exists(), "no init ran while the configuration was tested")
+        time.sleep(0.1)
+        left = [p.name for p in pathlib.Path("/proc").glob("[0-9]*") if name.encode() in cmdline(p.name)]
+        checks.check(not left, "no process is left behind", *left)
+    checks.finish()
+
+
+main()
