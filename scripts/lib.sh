@@ -7,6 +7,7 @@
 #   lib/rust.sh            a Rust toolchain that is new enough
 #   lib/nginx.sh           the nginxes in target/nginx, none of them installed
 #   lib/module.sh          the module and the C fixtures
+#   lib/part.sh            what the parts of scripts/test report with
 #   lib/testnginx.sh       Test::Nginx, and what a suite is run with
 #
 # Everything made lands in target/ and can be deleted at any time.
@@ -88,7 +89,7 @@ recipe() {
   done | sha1sum | cut -c1-16
 }
 
-for part in apt rust nginx module testnginx; do
+for part in apt rust nginx module part testnginx; do
   # shellcheck source=/dev/null
   . "$ROOT/scripts/lib/$part.sh"
 done

@@ -1,1 +1,74 @@
 # shellcheck shell=bash
+# Test::Nginx, and what the suites of t/ are run with. Only Debian's unstable release packages it; its
+# pure Perl is unpacked into target/, and its dependencies are installed from the machine's own release.
+
+TEST_NGINX_PACKAGES=(perl libhttp-message-perl libipc-run-perl liblist-moreutils-perl libtest-base-perl
+  libtest-longstring-perl libtext-diff-perl liburi-perl libwww-perl procps psmisc curl python3)
+
+need_test_nginx() {
+  local dir=$TARGET/testnginx
+  need_packages "${TEST_NGINX_PACKAGES[@]}"
+  once "$dir" "$(recipe test_nginx_unpack)" test_nginx_unpack "$dir"
+  export PERL5LIB="$dir/usr/share/perl5:$ROOT/t/lib"
+  export PATH="$dir/bin:$PATH"
+}
+
+test_nginx_unpack() {
+  local dir=$1
+  step "Test::Nginx: reading its release's package lists" apt_view sid
+  step "Test::Nginx: unpacking" unpack sid "$dir" libtest-nginx-perl
+  # Its leak mode makes load with weighttp, which Debian lacks.
+  mkdir "$dir/bin"
+  printf '#!/bin/sh\nexec python3 "%s" "$@"\n' "$ROOT/scripts/lib/weighttp.py" >"$dir/bin/weighttp"
+  chmod +x "$dir/bin/weighttp"
+}
+
+# suite_env NGINX SINK: builds what the suites need on that nginx, and exports what they read.
+suite_env() {
+  local name=$1 sink=$2
+  need_test_nginx
+  build_module "$(nginx_base "$name")"
+  [[ $name != patched-* ]] || "$ROOT/scripts/patched-nginx" "${name#patched-}"
+  build_fixtures
+  nginx_env "$name"
+  export TEST_NGINX_BINARY=$NGINX_BIN TEST_NGINX_LOAD_MODULES="$NGINX_LUA_MODULES $NGINX_NFFI_MODULE"
+  export NFFI_ROOT=$ROOT NFFI_LUA_PATH=$NGINX_LUA_PATH NFFI_FIXTURES=$TARGET/fixtures NFFI_TEST_SINK=$sink
+}
+
+# run_suites LABEL FILE...: prove, with the environment as it is. Reports what it ran; fails when
+# a test failed, and when none ran.
+run_suites() {
+  local label=$1 dir log file files=() rc=0 counts
+  shift
+  for file in "$@"; do
+    files+=("$(realpath "$file")")
+  done
+  # Test::Nginx makes its server roots in ./t, one a port.
+  dir=$TARGET/suites/$(tr -cs 'A-Za-z0-9.\n' '-' <<<"$label")
+  log=$dir/prove.log
+  rm -rf "$dir"
+  mkdir -p "$dir/t"
+  (
+    cd "$dir"
+    TEST_NGINX_RANDOMIZE=1 prove --jobs "${SUITE_JOBS:-2}" --timer "${files[@]}"
+  ) 2>&1 | tee "$log" || rc=$?
+  counts=$(sed -n 's/^Files=\([0-9]*\), Tests=\([0-9]*\),.*/\1 files, \2 tests/p' "$log" | tail -n 1)
+  report "$label: ${counts:-nothing ran}"
+  [[ -n $counts && $counts != *" 0 tests" ]] || return 1
+  return "$rc"
+}
+
+# suites [NAME...]: files of t/, a line each: what scripts/test was given, else the ones named, else all.
+suites() {
+  local name
+  if [[ -n ${NFFI_TEST_FILES:-} ]]; then
+    printf '%s\n' "$NFFI_TEST_FILES"
+  elif (($#)); then
+    for name in "$@"; do
+      [[ -f $ROOT/t/$name.t ]] || die "no suite t/$name.t: scripts/test.d names it"
+      printf '%s\n' "$ROOT/t/$name.t"
+    done
+  else
+    printf '%s\n' "$ROOT"/t/*.t
+  fi
+}
