@@ -50,29 +50,23 @@ def sequential(results, server, plan):
 
 
 def concurrent(results, server, plan):
-    """64 connections. Where the load generator can have a core of its own, a round that breaks the rule
-    is run again; spare rounds are as many as rounds."""
+    """64 connections. A round that other processes disturbed is run again, as often as there are rounds; if that
+    is not enough, such rounds are kept, and the table says so."""
     placement = server.placement
     for peer in PEERS:
         load.run(server, f"/{peer}", 1)  # opens the connections of the pool, compiles the traces
-    counted = dict.fromkeys(PEERS, 0)
-    spoiled = dict.fromkeys(PEERS, [])
+    good, disturbed = {peer: [] for peer in PEERS}, {peer: [] for peer in PEERS}
     for number in range(2 * plan.rounds):
-        wanted = [peer for peer in PEERS if counted[peer] < plan.rounds]
+        wanted = [peer for peer in PEERS if len(good[peer]) < plan.rounds]
         if not wanted:
             break
         progress(f"concurrent, {placement.name}: round {number + 1}" +
                  ("" if len(wanted) == len(PEERS) else f" (again: {', '.join(wanted)})"))
         for peer in wanted:
             run = load.run(server, f"/{peer}", plan.load_seconds)
-            if not run.valid and placement.load_has_own_core:
-                spoiled[peer] = spoiled[peer] + [run]
-                continue
-            counted[peer] += 1
-            keep_load(results, peer, placement.name, run)
-    for peer, runs in spoiled.items():
-        # Too few good rounds: the figures are still given, and the note says what is wrong with them.
-        for run in runs[:plan.rounds - counted[peer]]:
+            (disturbed if run.disturbed else good)[peer].append(run)
+    for peer in PEERS:
+        for run in (good[peer] + disturbed[peer])[:plan.rounds]:
             keep_load(results, peer, placement.name, run)
 
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 import machine
-from server import Failed, TIED, on_cpu
+from server import Failed, TIED, on_cpus
 
 CONNECTIONS = 64
 
@@ -19,16 +19,16 @@ class Load:
     echo_us: float         # CPU of the unix echo server, a request
     worker_busy: float     # of the worker's core, 0 to 1; of the worker process where it has no core of its own
     load_busy: float       # of the load generator's core
-    valid: bool            # the rule below was met
-    note: str              # why not
+    disturbed: bool        # others took part of these cores: worth another try
+    note: str              # why the round breaks the rule below; empty where it does not
 
 
 def run(server, path, seconds):
-    """One round. It is valid where the load generator's own core stays below 90 % busy, the worker's core
+    """One round. It is valid where the load generator's own cores stay below 90 % busy, the worker's core
     is above 95 % busy, and less than 4 % of either went to processes that are not part of the measurement."""
     placement = server.placement
-    command = on_cpu(placement.load, ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s",
-                                      f"http://127.0.0.1:{server.port}{path}"])
+    command = on_cpus(placement.load, ["wrk", f"-t{len(placement.load) or 1}", f"-c{CONNECTIONS}", f"-d{seconds}s",
+                                       f"http://127.0.0.1:{server.port}{path}"])
     wrk = subprocess.Popen(TIED + command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         cpu_from = machine.cpu_seconds(server.worker_pid), machine.cpu_seconds(server.echo_pid)
@@ -43,9 +43,8 @@ def run(server, path, seconds):
         wrk.wait()
     requests, rate = parse(path, wrk.returncode, text)
     busy = Busy(placement, usage_from, usage_to)
-    note = busy.verdict(placement)
     return Load(requests, rate, *((b - a) * 1e6 / requests for a, b in zip(cpu_from, cpu_to)),
-                busy.worker, busy.load, not note, note)
+                busy.worker, busy.load, *busy.verdict(placement))
 
 
 def parse(path, code, text):
@@ -60,32 +59,32 @@ def usage(server, load_pid):
     """Seconds, of everything that a verdict needs."""
     p = server.placement
     return {"clock": time.monotonic(),
-            "worker core": machine.core_seconds(p.worker), "load core": machine.core_seconds(p.load),
+            "worker core": sum(map(machine.core_seconds, p.worker)), "load core": sum(map(machine.core_seconds, p.load)),
             "worker": machine.cpu_seconds(server.worker_pid), "echo": machine.cpu_seconds(server.echo_pid),
             "load": machine.cpu_seconds(load_pid)}
 
 
 class Busy:
-    """Shares of a core, 0 to 1, between two looks."""
+    """Shares of the cores, 0 to 1, between two looks; of one core's time where nothing is pinned."""
 
     def __init__(self, placement, before, after):
         took = {key: after[key] - before[key] for key in after}
-        clock = took["clock"]
+        clock, load_clock = took["clock"], took["clock"] * max(1, len(placement.load))
         server = took["worker"] + (took["echo"] if placement.other == placement.worker else 0.0)
-        self.worker = (took["worker core"] if placement.worker is not None else server) / clock
-        self.load = (took["load core"] if placement.load is not None else took["load"]) / clock
-        self.foreign = max(self.worker - server / clock, self.load - took["load"] / clock)
+        self.worker = (took["worker core"] if placement.worker else server) / clock
+        self.load = (took["load core"] if placement.load else took["load"]) / load_clock
+        self.foreign = max(self.worker - server / clock, self.load - took["load"] / load_clock)
 
     def verdict(self, placement):
-        """Why the round does not count; empty where it does."""
-        if placement.worker is None:
-            return "nothing is pinned"
-        if not placement.load_has_own_core:
-            return "the load generator shares a core"
+        """(disturbed, why the round breaks the rule)"""
+        if not placement.worker:
+            return False, "nothing is pinned"
+        if not placement.load_has_own_cores:
+            return False, "the load generator shares a core"
         if self.foreign >= 0.04:
-            return f"others used {self.foreign:.0%} of a core"
+            return True, f"others used {self.foreign:.0%} of a core"
         if self.load >= 0.90:
-            return f"the load generator's core is {self.load:.0%} busy"
+            return False, f"load generator {self.load:.0%} busy"
         if self.worker <= 0.95:
-            return f"the worker's core is only {self.worker:.0%} busy"
-        return ""
+            return False, f"worker's core only {self.worker:.0%} busy"
+        return False, ""

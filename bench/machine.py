@@ -20,15 +20,14 @@ def cpu_seconds(pid):
 
 
 def core_seconds(cpu):
-    """Busy seconds of a core since boot; of all cores for None."""
-    wanted = "cpu" if cpu is None else f"cpu{cpu}"
+    """Busy seconds of a core since boot."""
     with open("/proc/stat") as f:
         for line in f:
             name, *values = line.split()
-            if name == wanted:
+            if name == f"cpu{cpu}":
                 user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, values[:8])
                 return (user + nice + system + irq + softirq + steal) / TICKS
-    raise LookupError(f"no {wanted} in /proc/stat")
+    raise LookupError(f"no cpu{cpu} in /proc/stat")
 
 
 def resident_bytes(pid):

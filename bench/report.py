@@ -103,8 +103,13 @@ def targets(figures):
     found = [(f"sequential, one core, {bytes_name(size)}: nffi / unix_socket",
               ratio(seq("nffi", one, size), seq("unix_socket", one, size)), "<=", 0.2 if size == SIZES[-1] else 0.45)
              for size in SIZES]
+
+    def cpu(peer):
+        return con(peer, one, "cpu_us_per_request")
+
     found += [
         ("64 connections, one core: nffi / say", ratio(con("nffi", one), con("say", one)), ">=", 0.95),
+        ("(that by CPU time, which no load generator limits: say / nffi)", ratio(cpu("say"), cpu("nffi")), ">=", 0.95),
         ("64 connections, one core: nffi / unix_socket", ratio(con("nffi", one), con("unix_socket", one)), ">=", 2.8),
         ("futex wakes a request", con("nffi", one, "futex_wakes_per_request"), "<=", 0.05),
         ("eventfd writes a request", con("nffi", one, "eventfd_writes_per_request"), "<=", 0.05),

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 
 import machine
 
@@ -20,29 +21,30 @@ SPIN_US = 50
 TIED = ["setpriv", "--pdeathsig", "TERM"]
 
 
+@dataclass
 class Placement:
-    """Which CPUs the worker, the other side (runtime thread or echo server) and the load generator run on."""
-
-    def __init__(self, name, worker, other, load):
-        self.name, self.worker, self.other, self.load = name, worker, other, load
+    """Where things run: lists of CPUs, empty where the scheduler is free to choose."""
+    name: str
+    worker: list  # one CPU
+    other: list   # one CPU: the runtime's thread, or the echo server
+    load: list    # wrk, a thread for each
 
     @property
-    def load_has_own_core(self):
-        return self.load is not None and self.load not in (self.worker, self.other)
+    def load_has_own_cores(self):
+        return bool(self.load) and not set(self.load) & set(self.worker + self.other)
 
 
 def placements():
     cpus = machine.cpus()
-    second = cpus[1 % len(cpus)]
-    third = cpus[2] if len(cpus) > 2 else second
-    found = [Placement("one_core", cpus[0], cpus[0], second)]
+    first, second = cpus[:1], cpus[1:2] or cpus[:1]
+    found = [Placement("one_core", first, first, cpus[1:4] or first)]
     if len(cpus) > 1:
-        found.append(Placement("two_cores", cpus[0], second, third))
-    return found + [Placement("free", None, None, None)]
+        found.append(Placement("two_cores", first, second, cpus[2:5] or second))
+    return found + [Placement("free", [], [], [])]
 
 
-def on_cpu(cpu, command):
-    return command if cpu is None else ["taskset", "-c", str(cpu), *command]
+def on_cpus(cpus, command):
+    return ["taskset", "-c", ",".join(map(str, cpus)), *command] if cpus else command
 
 
 class Failed(Exception):
@@ -72,7 +74,7 @@ class Server:
 
     def start_echo(self):
         path = self.dir / "echo.sock"
-        command = on_cpu(self.placement.other, [str(self.tools.unix_echo), str(path)])
+        command = on_cpus(self.placement.other, [str(self.tools.unix_echo), str(path)])
         self.echo = subprocess.Popen(TIED + command)
         self.processes.append(self.echo)
         wait_for("the unix echo server", path.exists, self.echo)
@@ -84,15 +86,14 @@ class Server:
         if self.trace:
             command = ["strace", "-f", "-y", "--seccomp-bpf", "-e", "trace=futex,write", "-e", "signal=none",
                        "-o", str(self.trace)] + command
-        process = subprocess.Popen(TIED + on_cpu(self.placement.worker, command), stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(TIED + on_cpus(self.placement.worker, command), stderr=subprocess.DEVNULL)
         self.processes.append(process)
         wait_for("nginx", self.answers, process, self.dir / "error.log")
         self.master_pid = int((self.dir / "nginx.pid").read_text())
         self.worker_pid = machine.children(self.master_pid)[0]
 
     def configuration(self):
-        cpu = self.placement.other
-        option = "" if cpu is None else f"cpu {cpu}"
+        option = "".join(f"cpu {cpu}" for cpu in self.placement.other)
         runtimes = "".join(
             f"nffi_runtime {name} {self.tools.runtime} {{ tasks 1048576; queue 262144; timeout 600s; {spin} "
             f"config '{option}'; }}\n    "
