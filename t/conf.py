@@ -143,7 +143,7 @@ def test(text, folder):
 
 
 def main():
-    checks = Checks("conf")
+    checks = Checks("conf", tap="--tap" in sys.argv)
     with tempfile.TemporaryDirectory(prefix="nffi-conf-") as name:
         folder = pathlib.Path(name)
         for what, (text, reason, where) in WRONG.items():
@@ -165,4 +165,5 @@ def main():
     checks.finish()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -77,14 +77,14 @@ any text: "quoted", {not json
 
 
 
-=== TEST 6: config_file: its bytes, as they are; relative to nginx's prefix or absolute
+=== TEST 6: config_file: its bytes, as they are; absolute, or relative to nginx.conf as include is
 --- user_files
 >>> runtime.json
 { "a": [1, 2],
   "b": null }
 --- runtimes
 nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { config_file $TEST_NGINX_HTML_DIR/runtime.json; }
-nffi_runtime relative $TEST_NGINX_FIXTURES/libfixture.so { config_file html/runtime.json; }
+nffi_runtime relative $TEST_NGINX_FIXTURES/libfixture.so { config_file ../html/runtime.json; }
 --- lua
 t.show(nffi.call("fixture", "cfg"))
 t.show(nffi.call("relative", "cfg") == nffi.call("fixture", "cfg"))

@@ -72,7 +72,7 @@ delta("rejected", function() nffi.call("fixture", ("x"):rep(67108865)) end)
 \Acall: answers 1, calls 1
 cast: (?:answers 1, )?casts 1
 error: (?:answers 1, )?calls 1, errors 1
-timeout: calls 1, timeouts 1
+timeout: calls 1, cancelled 1, timeouts 1
 kill: calls 1, cancelled 1
 rejected: rejected 1
 \z

@@ -81,4 +81,5 @@ def body(checks, scale):
     checks.check(not nginx.bad_lines(), "the error log is silent", nginx.bad_lines()[:3])
 
 
-run("disconnect", body, __doc__)
+if __name__ == "__main__":
+    run("disconnect", body, __doc__)

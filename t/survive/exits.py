@@ -98,4 +98,5 @@ def at_stop(checks):
     checks.check(took is not None, "exit(2) at STOP of QUIT: nginx ends", took)
 
 
-run("exits", body, __doc__)
+if __name__ == "__main__":
+    run("exits", body, __doc__)

@@ -105,16 +105,21 @@ def parse_args(doc):
 class Checks:
     """One line a check; the exit status of the script."""
 
-    def __init__(self, name):
-        self.name, self.failed, self.nginxes = name, 0, []
+    def __init__(self, name, tap=False):
+        self.name, self.tap, self.done, self.failed, self.nginxes = name, tap, 0, 0, []
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
 
     def check(self, good, what, *details):
-        more = " ".join(str(d) for d in details)
-        print(f"{'ok    ' if good else 'FAILED'} {self.name}: {what}{': ' + more if more else ''}", flush=True)
-        if not good:
-            self.failed += 1
+        self.done += 1
+        self.failed += not good
+        more = " ".join(str(d) for d in details if d != "")
+        if self.tap:
+            print(f"{'ok' if good else 'not ok'} {self.done} - {self.name}: {what}", flush=True)
+            if not good:
+                print("#   " + more.replace("\n", "\n#   "), file=sys.stderr, flush=True)
+        else:
+            print(f"{'ok    ' if good else 'FAILED'} {self.name}: {what}{': ' + more if more else ''}", flush=True)
         return good
 
     def nginx(self, **kwargs):
@@ -124,6 +129,8 @@ class Checks:
         return server
 
     def finish(self):
+        if self.tap:
+            print(f"1..{self.done}")
         for server in self.nginxes:
             log = server.log()
             server.destroy()

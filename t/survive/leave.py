@@ -144,4 +144,5 @@ def body(checks, scale):
     time.sleep(0)
 
 
-run("leave", body, __doc__)
+if __name__ == "__main__":
+    run("leave", body, __doc__)

@@ -77,4 +77,5 @@ def body(checks, scale):
     checks.check(not nginx.bad_lines(), "the error log is silent", nginx.bad_lines()[:3])
 
 
-run("payload", body, __doc__)
+if __name__ == "__main__":
+    run("payload", body, __doc__)

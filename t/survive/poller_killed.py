@@ -34,4 +34,5 @@ def body(checks, scale):
     checks.check("exited on signal" not in nginx.log(), "the only poller: nobody crashed")
 
 
-run("poller_killed", body, __doc__)
+if __name__ == "__main__":
+    run("poller_killed", body, __doc__)

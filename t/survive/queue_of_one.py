@@ -49,4 +49,5 @@ def body(checks, scale):
     checks.check(not nginx.bad_lines(), "the error log is silent", nginx.bad_lines()[:3])
 
 
-run("queue_of_one", body, __doc__)
+if __name__ == "__main__":
+    run("queue_of_one", body, __doc__)

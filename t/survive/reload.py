@@ -54,4 +54,5 @@ def body(checks, scale):
     checks.check(not nginx.bad_lines(), "the error log is silent", nginx.bad_lines()[:3])
 
 
-run("reload", body, __doc__)
+if __name__ == "__main__":
+    run("reload", body, __doc__)

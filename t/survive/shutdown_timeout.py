@@ -68,4 +68,5 @@ def body(checks, scale):
     never_answers_hup(checks)
 
 
-run("shutdown_timeout", body, __doc__)
+if __name__ == "__main__":
+    run("shutdown_timeout", body, __doc__)

@@ -68,4 +68,5 @@ def body(checks, scale):
     checks.check(not nginx.bad_lines(), "the error log is silent", nginx.bad_lines()[:3])
 
 
-run("sigchld", body, __doc__)
+if __name__ == "__main__":
+    run("sigchld", body, __doc__)

@@ -64,4 +64,5 @@ def body(checks, scale):
     checks.check(not nginx.bad_lines(r"exited on signal 9"), "the error log has the kill only", nginx.bad_lines(r"exited on signal 9")[:3])
 
 
-run("sigkill", body, __doc__)
+if __name__ == "__main__":
+    run("sigkill", body, __doc__)

@@ -46,4 +46,5 @@ def body(checks, scale):
         checks.check(not nginx.bad_lines(), f"{options} the error log is silent", nginx.bad_lines()[:3])
 
 
-run("threads16", body, __doc__)
+if __name__ == "__main__":
+    run("threads16", body, __doc__)

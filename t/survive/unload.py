@@ -64,4 +64,5 @@ def threads(pid):
     return len(os.listdir(f"/proc/{pid}/task"))
 
 
-run("unload", body, __doc__)
+if __name__ == "__main__":
+    run("unload", body, __doc__)
