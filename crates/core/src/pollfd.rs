@@ -76,6 +76,13 @@ impl Counter for Event {
     }
 }
 
+/// An event loop that watches an eventfd edge-triggered is woken by each raise.
+impl crate::done::Sink for Event {
+    fn notify(&self) {
+        self.raise();
+    }
+}
+
 /// The descriptor of a queue, made when it is first asked for.
 #[derive(Debug, Default)]
 pub struct PollFd(OnceLock<Flag<Event>>);

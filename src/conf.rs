@@ -1,0 +1,184 @@
+//! The directives: `nffi_runtime` and `nffi_done_sink`, in the http block. Runs on: the process
+//! that reads the configuration (the master, or `nginx -t`), and once in each worker.
+
+mod block;
+mod check;
+
+use std::{
+    ffi::{c_char, c_void},
+    path::PathBuf,
+    ptr, slice,
+};
+
+use nffi_core::runtime::Spec;
+use nginx_sys::{
+    NGX_CONF_BLOCK, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_LOG_EMERG,
+    ngx_command_t, ngx_conf_t, ngx_cycle, ngx_http_conf_ctx_t, ngx_http_module, ngx_pool_cleanup_add, ngx_str_t,
+    ngx_uint_t,
+};
+
+use crate::{errlog, sink};
+
+/// What the http block says.
+#[derive(Debug, Default)]
+pub struct MainConf {
+    runtimes: Vec<Spec>,
+    sink: Option<sink::Choice>,
+}
+
+const fn name(bytes: &'static [u8]) -> ngx_str_t {
+    // The NUL is not counted.
+    ngx_str_t { len: bytes.len() - 1, data: bytes.as_ptr().cast_mut() }
+}
+
+/// nginx wants them mutable; it does not write to them.
+pub static mut COMMANDS: [ngx_command_t; 3] = [
+    ngx_command_t {
+        name: name(b"nffi_runtime\0"),
+        type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_BLOCK | NGX_CONF_TAKE2) as ngx_uint_t,
+        set: Some(set_runtime),
+        conf: NGX_HTTP_MAIN_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t {
+        name: name(b"nffi_done_sink\0"),
+        type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
+        set: Some(set_done_sink),
+        conf: NGX_HTTP_MAIN_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t::empty(),
+];
+
+/// nginx's success; and the failure whose message was logged already.
+const CONF_OK: *mut c_char = ptr::null_mut();
+const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
+
+/// A message becomes a line in the error log with file and line, and fails the configuration.
+fn report(cf: *mut ngx_conf_t, result: Result<(), String>) -> *mut c_char {
+    match result {
+        Ok(()) => CONF_OK,
+        Err(message) => {
+            errlog::conf(cf, NGX_LOG_EMERG as _, format_args!("{message}"));
+            CONF_ERROR
+        }
+    }
+}
+
+/// The words of the directive that is being read, the directive's own name first.
+///
+/// # Safety
+/// `cf` is nginx's, inside a directive's handler.
+unsafe fn words(cf: *mut ngx_conf_t) -> Result<Vec<String>, String> {
+    // SAFETY: cf->args is an array of ngx_str_t.
+    let words = unsafe { slice::from_raw_parts((*(*cf).args).elts.cast::<ngx_str_t>(), (*(*cf).args).nelts) };
+    words
+        .iter()
+        .map(|word| {
+            // SAFETY: nginx's strings have len bytes.
+            let bytes = unsafe { slice::from_raw_parts(word.data, word.len) };
+            String::from_utf8(bytes.to_vec()).map_err(|_| "a word that is not UTF-8".to_owned())
+        })
+        .collect()
+}
+
+/// nginx's prefix, to which library names are relative.
+fn prefix(cf: *mut ngx_conf_t) -> PathBuf {
+    // SAFETY: the cycle has its prefix before any configuration is read.
+    unsafe { path_of(&(*(*cf).cycle).prefix) }
+}
+
+/// The folder of nginx.conf, to which `config_file` is relative, as with `include`.
+fn conf_prefix(cf: *mut ngx_conf_t) -> PathBuf {
+    // SAFETY: as in prefix().
+    unsafe { path_of(&(*(*cf).cycle).conf_prefix) }
+}
+
+/// # Safety
+/// `s` is one of nginx's strings.
+unsafe fn path_of(s: &ngx_str_t) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    // SAFETY: len bytes.
+    PathBuf::from(std::ffi::OsStr::from_bytes(unsafe { slice::from_raw_parts(s.data, s.len) }))
+}
+
+/// create_main_conf: nginx's pool owns the result.
+pub unsafe extern "C" fn create(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: cf and its pool are nginx's; the cleanup runs once, when the pool goes.
+    unsafe {
+        let cleanup = ngx_pool_cleanup_add((*cf).pool, 0);
+        if cleanup.is_null() {
+            return ptr::null_mut();
+        }
+        let conf = Box::into_raw(Box::<MainConf>::default());
+        (*cleanup).handler = Some(destroy);
+        (*cleanup).data = conf.cast();
+        conf.cast()
+    }
+}
+
+unsafe extern "C" fn destroy(conf: *mut c_void) {
+    // SAFETY: made by create, and nginx calls this once.
+    drop(unsafe { Box::from_raw(conf.cast::<MainConf>()) });
+}
+
+unsafe extern "C" fn set_runtime(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    // SAFETY: nginx passes what create returned; nobody else looks at it meanwhile.
+    let conf = unsafe { &mut *conf.cast::<MainConf>() };
+    // SAFETY: inside a directive's handler.
+    match unsafe { block::read(cf, &conf.runtimes) } {
+        Ok(spec) => {
+            conf.runtimes.push(spec);
+            CONF_OK
+        }
+        // Said already, by nginx or by an option of the block.
+        Err(message) if message.is_empty() => CONF_ERROR,
+        Err(message) => report(cf, Err(message)),
+    }
+}
+
+unsafe extern "C" fn set_done_sink(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    // SAFETY: as in set_runtime.
+    let conf = unsafe { &mut *conf.cast::<MainConf>() };
+    // SAFETY: inside a directive's handler.
+    let result = unsafe { words(cf) }.and_then(|words| {
+        if conf.sink.is_some() {
+            return Err("\"nffi_done_sink\" directive is duplicate".to_owned());
+        }
+        conf.sink = Some(match words.get(1).map(String::as_str) {
+            Some("auto") => sink::Choice::Auto,
+            Some("eventfd") => sink::Choice::EventFd,
+            Some("thread_pool") if sink::patched() => sink::Choice::ThreadPool,
+            Some("thread_pool") => {
+                return Err("\"nffi_done_sink thread_pool\" needs an nginx built with nffi's patch \
+                            (ngx_thread_pool_post_done is missing); use \"auto\" or \"eventfd\""
+                    .to_owned());
+            }
+            other => {
+                let other = other.unwrap_or_default();
+                return Err(format!("invalid value \"{other}\" in \"nffi_done_sink\": auto, thread_pool or eventfd"));
+            }
+        });
+        Ok(())
+    });
+    report(cf, result)
+}
+
+/// What the running configuration declares. Runs on: event loop.
+pub fn declared() -> (Vec<Spec>, sink::Choice) {
+    // SAFETY: the worker's cycle, whose configuration lives as long as the worker. Without an
+    // http block there is no context, and no declaration.
+    unsafe {
+        let ctx = *(*ngx_cycle).conf_ctx.add(ngx_http_module.index) as *const ngx_http_conf_ctx_t;
+        if ctx.is_null() {
+            return (Vec::new(), sink::Choice::default());
+        }
+        let conf = *(*ctx).main_conf.add(crate::ngx_http_nffi_module.ctx_index);
+        match conf.cast::<MainConf>().as_ref() {
+            Some(conf) => (conf.runtimes.clone(), conf.sink.unwrap_or_default()),
+            None => (Vec::new(), sink::Choice::default()),
+        }
+    }
+}

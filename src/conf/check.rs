@@ -1,0 +1,95 @@
+//! The runtime's own check of its configuration, in a process of its own: loading a library may
+//! start threads, hang or crash, and none of that may reach the master.
+
+use std::{
+    io::Read,
+    os::fd::OwnedFd,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use nffi_core::library;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    pipe::{PipeFlags, pipe_with},
+};
+
+/// How long a check may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs `nffi_runtime_check_v1` of the library. Runs on: the process that reads the configuration,
+/// which has one thread.
+pub fn run(library: &Path, config: &str) -> Result<(), String> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("cannot check the configuration: {e}"))?;
+    // SAFETY: one thread, so the child may do as it likes; it leaves by _exit.
+    match unsafe { libc::fork() } {
+        -1 => Err(format!("cannot check the configuration: fork: {}", std::io::Error::last_os_error())),
+        0 => {
+            drop(reader);
+            child(library, config, &writer)
+        }
+        pid => {
+            drop(writer);
+            verdict(pid, reader)
+        }
+    }
+}
+
+/// The child: 'k' for sound, or the message.
+fn child(library: &Path, config: &str, writer: &OwnedFd) -> ! {
+    let result = library::load(library).and_then(|library| library::check(&library, config));
+    let text = match result {
+        Ok(()) => "k".to_owned(),
+        Err(message) => format!("e{message}"),
+    };
+    // A parent that has given up is gone for good.
+    let _ = rustix::io::write(writer, text.as_bytes());
+    // SAFETY: ends the child; nothing of nginx may be cleaned up here.
+    unsafe { libc::_exit(0) }
+}
+
+fn verdict(pid: i32, reader: OwnedFd) -> Result<(), String> {
+    let end = Instant::now() + LIMIT;
+    let mut text = Vec::new();
+    let mut source = std::fs::File::from(reader);
+    let timely = loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        match poll(&mut [PollFd::new(&source, PollFlags::IN)], Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Ok(0) | Err(_) => break false,
+            Ok(_) => {}
+        }
+        let mut piece = [0; 4096];
+        match source.read(&mut piece) {
+            Ok(0) => break true,
+            Ok(n) => text.extend_from_slice(&piece[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => break true,
+        }
+        // Complete in one write; threads or children of the runtime may hold the pipe open.
+        if !text.is_empty() {
+            break true;
+        }
+    };
+    let mut status = 0;
+    // SAFETY: our own child, which is reaped by no one else: nginx reaps in its signal handler
+    // only, and the signal is blocked while it reads a configuration, or not yet handled.
+    unsafe {
+        if !timely || !text.is_empty() {
+            libc::kill(pid, libc::SIGKILL);
+        }
+        while libc::waitpid(pid, &mut status, 0) == -1 && *libc::__errno_location() == libc::EINTR {}
+    }
+    match text.split_first() {
+        Some((b'k', _)) => Ok(()),
+        Some((_, message)) => {
+            Err(format!("the runtime refuses its configuration: {}", String::from_utf8_lossy(message)))
+        }
+        None if !timely => Err(format!("the runtime's check took longer than {} s", LIMIT.as_secs())),
+        None if libc::WIFSIGNALED(status) => {
+            Err(format!("the runtime's check was ended by signal {}", libc::WTERMSIG(status)))
+        }
+        None => Err(format!("the runtime's check ended its process with code {}", libc::WEXITSTATUS(status))),
+    }
+}

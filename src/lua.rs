@@ -1,0 +1,165 @@
+//! What `resty.nffi` calls through LuaJIT's FFI. All run on: event loop. None raises a Lua error,
+//! none calls Lua, none panics into it. The C declarations are in lua/resty/nffi/ffi.lua.
+//!
+//! A function that can fail returns a negative number, and leaves the message in `Reply`. What a
+//! `Reply` points to is valid until the next call of any of these functions.
+
+mod call;
+mod load;
+mod stream;
+
+use std::{
+    ffi::{CStr, c_char, c_int, c_void},
+    slice,
+};
+
+use nffi_core::{abi, dispatch::Outcome, options::MAX_TIMEOUT, slot::Answer};
+use nginx_sys::{NGX_LOG_EMERG, ngx_conf_t, ngx_current_msec, ngx_http_request_t, ngx_int_t};
+
+use crate::{
+    errlog,
+    sema::symbol,
+    worker::{self, Worker},
+};
+
+/// The call was refused, or has failed; `Reply` says why.
+const FAILED: c_int = -1;
+const DONE: c_int = 0;
+/// The coroutine is asleep: it must yield, then ask again.
+const YIELD: c_int = 1;
+
+/// What a function tells Lua besides its return value. `ngx_http_nffi_lua_reply_t`.
+#[repr(C)]
+pub struct Reply {
+    data: *const c_char,
+    len: usize,
+    /// The runtime's status; 0 also where the message is nffi's own (see `own`).
+    status: c_int,
+    /// The message is nffi's own, not the runtime's.
+    own: c_int,
+}
+
+impl Reply {
+    fn set(&mut self, bytes: &[u8], status: c_int, own: bool) {
+        self.data = bytes.as_ptr().cast();
+        self.len = bytes.len();
+        self.status = status;
+        self.own = c_int::from(own);
+    }
+
+    /// A message of nffi's own.
+    fn fail(&mut self, worker: &mut Worker, message: String) -> c_int {
+        worker.message = message;
+        let message = worker.message.as_bytes();
+        self.set(message, 0, true);
+        FAILED
+    }
+
+    /// How a task ended.
+    fn outcome(&mut self, worker: &mut Worker, outcome: Outcome) -> c_int {
+        match outcome {
+            Outcome::Answer(answer) => self.answer(worker, answer),
+            Outcome::TooLarge => self.fail(worker, "answer too large".to_owned()),
+            Outcome::Failed(why) => self.fail(worker, format!("runtime failed: {why}")),
+            Outcome::NoMemory => self.fail(worker, "no memory".to_owned()),
+        }
+    }
+
+    fn answer(&mut self, worker: &mut Worker, answer: Answer) -> c_int {
+        worker.taken = answer.data;
+        self.set(worker.taken.as_slice(), answer.status, false);
+        if answer.status == 0 { DONE } else { FAILED }
+    }
+}
+
+/// The common frame: the worker, made now where a call comes before our init_process, or the
+/// message that there is none.
+fn enter(reply: &mut Reply, f: impl FnOnce(&mut Worker, &mut Reply) -> c_int) -> c_int {
+    if let Some(result) = worker::with(|worker| f(worker, reply)) {
+        return result;
+    }
+    // Only what cannot change may be said without a worker to hold the words.
+    const DISABLED: &str = "API disabled in the context of init_by_lua*";
+    const BROKEN: &str = "runtime failed: nffi could not start in this worker, or was interrupted; see the error log";
+    let message = if worker::is_worker() { BROKEN } else { DISABLED };
+    reply.set(message.as_bytes(), 0, true);
+    FAILED
+}
+
+/// # Safety
+/// `data` has `len` bytes, or `len` is 0.
+unsafe fn bytes<'a>(data: *const c_char, len: usize) -> &'a [u8] {
+    if len == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { slice::from_raw_parts(data.cast(), len) }
+}
+
+/// Milliseconds as Lua gave them: 0 means the runtime's own, a fraction is rounded up.
+fn timeout(wanted: f64, default: u64) -> Option<i32> {
+    if wanted == 0.0 {
+        return i32::try_from(default).ok();
+    }
+    let up = wanted.ceil();
+    (up >= 1.0 && up <= MAX_TIMEOUT as f64).then_some(up as i32)
+}
+
+/// When a call of so many ms from now ends, as the ABI counts: CLOCK_MONOTONIC, from the loop's
+/// cached time.
+fn deadline(timeout: i32) -> u64 {
+    // SAFETY: the loop's cached time, read on its own thread.
+    (unsafe { ngx_current_msec } as u64 + timeout as u64) * 1_000_000
+}
+
+/// What log lines of the request's tasks are marked with: nginx's number of its connection.
+///
+/// # Safety
+/// `r` is NULL or a request that Lua runs for.
+unsafe fn request_id(r: *mut ngx_http_request_t) -> u64 {
+    if r.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's promise; a request always has a connection.
+    unsafe { (*(*r).connection).number }
+}
+
+// ---- the one C function for Lua's own interface ------------------------------------------------
+
+/// ngx_lua's and LuaJIT's, looked up so that the module loads without them.
+type AddPreload =
+    unsafe extern "C" fn(*mut ngx_conf_t, *const c_char, unsafe extern "C" fn(*mut c_void) -> c_int) -> ngx_int_t;
+type LuaBool = unsafe extern "C" fn(*mut c_void, c_int);
+type LuaAsk = unsafe extern "C" fn(*mut c_void) -> c_int;
+
+/// The name under which `can_yield` is in `package.preload`.
+const CAN_YIELD: &CStr = c"resty.nffi.can_yield";
+
+/// preconfiguration: makes `can_yield` known to every Lua VM. It has to be now: init_by_lua runs
+/// before our postconfiguration.
+pub unsafe extern "C" fn preload(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: ngx_lua's documented signature for other modules.
+    let Some(add) = (unsafe { symbol::<AddPreload>(c"ngx_http_lua_add_package_preload") }) else {
+        return crate::OK;
+    };
+    // SAFETY: ngx_lua copies the name's address: it is static.
+    if unsafe { add(cf, CAN_YIELD.as_ptr(), can_yield) } != crate::OK {
+        errlog::conf(cf, NGX_LOG_EMERG as _, format_args!("nffi: ngx_lua would not take a preloaded function"));
+        return crate::ERROR;
+    }
+    crate::OK
+}
+
+/// Lua: can the running coroutine yield here? Not inside gsub's callback, sort's comparison, a
+/// metamethod or require. LuaJIT's `coroutine` does not say; its C interface does.
+unsafe extern "C" fn can_yield(lua: *mut c_void) -> c_int {
+    // SAFETY: LuaJIT's functions, in the process that runs this very VM.
+    unsafe {
+        let yieldable = symbol::<LuaAsk>(c"lua_isyieldable").is_some_and(|ask| ask(lua) != 0);
+        let Some(push) = symbol::<LuaBool>(c"lua_pushboolean") else { return 0 };
+        push(lua, c_int::from(yieldable));
+    }
+    1
+}
+
+const _: () = assert!(abi::NFFI_OK == 0);

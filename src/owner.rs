@@ -1,0 +1,341 @@
+//! Who waits: coroutines asleep on a semaphore until their task, their stream or a runtime has
+//! news. Owners are numbered; the numbers are what `nffi_core::dispatch` hands back.
+//!
+//! A caller can vanish at any time (request ended, thread killed). Nothing tells; but ngx_lua takes
+//! the coroutine off its semaphore, and the count shows it. It is looked at when the answer
+//! comes, and meanwhile by a sweep.
+
+use std::{mem, sync::Arc};
+
+use nffi_core::{dispatch::Outcome, pipe::Pieces};
+use nginx_sys::{ngx_http_cleanup_t, ngx_http_request_t};
+
+use crate::sema::{self, Sema, Wait};
+
+/// Semaphores kept for the next calls; a burst's rest goes back to ngx_lua.
+const POOLED: usize = 4096;
+
+#[derive(Debug)]
+pub struct Call {
+    sem: Sema,
+    pub runtime: u32,
+    pub task: u64,
+    outcome: Option<Outcome>,
+}
+
+/// A coroutine that waits for a runtime to be ready.
+#[derive(Debug)]
+pub struct Load {
+    sem: Sema,
+    pub runtime: u32,
+    posted: bool,
+}
+
+#[derive(Debug)]
+pub struct Stream {
+    /// Guards against a number that is used again.
+    pub serial: u32,
+    pub runtime: u32,
+    pub task: u64,
+    pub pieces: Arc<Pieces>,
+    /// Set once the runtime has ended the task.
+    pub ended: Option<Outcome>,
+    /// The way out is shut.
+    pub sent_eof: bool,
+    /// Whoever waits in receive, and in send.
+    waiters: [Option<Waiter>; 2],
+    /// The request's cleanup that closes this stream; NULL once that has run.
+    pub cleanup: *mut ngx_http_cleanup_t,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    sem: Sema,
+    posted: bool,
+}
+
+/// The two sides of a stream that a coroutine can wait on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Receive = 0,
+    Send = 1,
+}
+
+#[derive(Debug, Default)]
+enum Owner {
+    #[default]
+    Free,
+    Call(Call),
+    Load(Load),
+    Stream(Box<Stream>),
+}
+
+#[derive(Debug)]
+pub struct Owners {
+    api: sema::Api,
+    list: Vec<Owner>,
+    free: Vec<u32>,
+    semas: Vec<Sema>,
+    /// Of closed streams, with a coroutine that has been posted and not resumed yet.
+    retired: Vec<Sema>,
+    /// Where the next sweep goes on.
+    swept: usize,
+    serial: u32,
+}
+
+impl Owners {
+    pub fn new(api: sema::Api) -> Self {
+        Self { api, list: Vec::new(), free: Vec::new(), semas: Vec::new(), retired: Vec::new(), swept: 0, serial: 0 }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.len() == self.free.len() && self.retired.is_empty()
+    }
+
+    fn add(&mut self, owner: Owner) -> u32 {
+        match self.free.pop() {
+            Some(number) => {
+                self.list[number as usize] = owner;
+                number
+            }
+            None => {
+                self.list.push(owner);
+                self.list.len() as u32 - 1
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u32) -> Owner {
+        let owner = mem::take(&mut self.list[number as usize]);
+        if !matches!(owner, Owner::Free) {
+            self.free.push(number);
+        }
+        owner
+    }
+
+    fn sleep(&mut self, r: *mut ngx_http_request_t, timeout: i32) -> Result<Sema, String> {
+        let sem = self.semas.pop().or_else(|| self.api.create()).ok_or("no memory")?;
+        match self.api.wait(r, &sem, timeout) {
+            Wait::Yield => Ok(sem),
+            Wait::Refused(why) => {
+                self.put_back(sem);
+                Err(why)
+            }
+        }
+    }
+
+    fn put_back(&mut self, sem: Sema) {
+        // Only a clean one: a stale post would wake the next coroutine at once.
+        if self.semas.len() < POOLED && self.api.count(&sem) == 0 {
+            self.semas.push(sem);
+        } else {
+            self.api.destroy(sem);
+        }
+    }
+
+    // ---- calls -------------------------------------------------------------------------------
+
+    /// Puts the running coroutine to sleep for a call. It must yield, whatever comes next.
+    pub fn sleep_for_call(&mut self, r: *mut ngx_http_request_t, timeout: i32, runtime: u32) -> Result<u32, String> {
+        let sem = self.sleep(r, timeout)?;
+        Ok(self.add(Owner::Call(Call { sem, runtime, task: 0, outcome: None })))
+    }
+
+    /// The task that a call waits for.
+    pub fn set_task(&mut self, number: u32, task: u64) {
+        match self.list.get_mut(number as usize) {
+            Some(Owner::Call(call)) => call.task = task,
+            Some(Owner::Stream(stream)) => stream.task = task,
+            _ => {}
+        }
+    }
+
+    /// The owner's task is over: wakes the coroutine, or forgets the owner where it has vanished.
+    pub fn finish(&mut self, number: u32, outcome: Outcome) {
+        match self.list.get_mut(number as usize) {
+            Some(Owner::Call(call)) if self.api.is_waiting(&call.sem) => {
+                call.outcome = Some(outcome);
+                self.api.post(&call.sem);
+            }
+            Some(Owner::Call(_)) => self.forget(number),
+            Some(Owner::Stream(stream)) => {
+                stream.ended = Some(outcome);
+                self.wake_stream(number);
+            }
+            _ => {}
+        }
+    }
+
+    /// The coroutine has resumed: takes the call out.
+    pub fn take_call(&mut self, number: u32) -> Option<Call> {
+        match self.list.get(number as usize) {
+            // Resumed by something that is not ours while it is still on the semaphore's queue.
+            Some(Owner::Call(call)) if call.outcome.is_none() && self.api.is_waiting(&call.sem) => None,
+            Some(Owner::Call(_)) => match self.remove(number) {
+                Owner::Call(call) => Some(call),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Gives the semaphore of a taken call back, and the outcome out.
+    pub fn recycle(&mut self, call: Call) -> Option<Outcome> {
+        self.put_back(call.sem);
+        call.outcome
+    }
+
+    /// Forgets an owner whose coroutine has vanished.
+    pub fn forget(&mut self, number: u32) {
+        match self.remove(number) {
+            Owner::Free => {}
+            Owner::Call(call) => self.put_back(call.sem),
+            Owner::Load(load) => self.put_back(load.sem),
+            Owner::Stream(stream) => {
+                for waiter in stream.waiters.into_iter().flatten() {
+                    if self.api.is_waiting(&waiter.sem) {
+                        if !waiter.posted {
+                            self.api.post(&waiter.sem);
+                        }
+                        self.retired.push(waiter.sem);
+                    } else {
+                        self.put_back(waiter.sem);
+                    }
+                }
+            }
+        }
+    }
+
+    // ---- loads -------------------------------------------------------------------------------
+
+    pub fn sleep_for_load(&mut self, r: *mut ngx_http_request_t, timeout: i32, runtime: u32) -> Result<u32, String> {
+        let sem = self.sleep(r, timeout)?;
+        Ok(self.add(Owner::Load(Load { sem, runtime, posted: false })))
+    }
+
+    /// A runtime has left its starting state.
+    pub fn wake_loads(&mut self, runtime: u32) {
+        for owner in &mut self.list {
+            if let Owner::Load(load) = owner
+                && load.runtime == runtime
+                && !load.posted
+            {
+                load.posted = true;
+                self.api.post(&load.sem);
+            }
+        }
+    }
+
+    // ---- streams -----------------------------------------------------------------------------
+
+    pub fn add_stream(&mut self, runtime: u32, pieces: Arc<Pieces>) -> (u32, u32) {
+        self.serial = self.serial.wrapping_add(1).max(1);
+        let serial = self.serial;
+        let number = self.add(Owner::Stream(Box::new(Stream {
+            serial,
+            runtime,
+            task: 0,
+            pieces,
+            ended: None,
+            sent_eof: false,
+            waiters: [None, None],
+            cleanup: std::ptr::null_mut(),
+        })));
+        (number, serial)
+    }
+
+    pub fn stream(&mut self, number: u32, serial: u32) -> Option<&mut Stream> {
+        match self.list.get_mut(number as usize) {
+            Some(Owner::Stream(stream)) if stream.serial == serial => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// Puts the running coroutine to sleep until the side of the stream has news. It must yield.
+    pub fn sleep_for_stream(
+        &mut self,
+        r: *mut ngx_http_request_t,
+        timeout: i32,
+        number: u32,
+        side: Side,
+    ) -> Result<(), String> {
+        self.settle_stream(number, side);
+        match &self.list[number as usize] {
+            Owner::Stream(stream) if stream.waiters[side as usize].is_some() => {
+                return Err("busy: another coroutine waits on this side of the stream".to_owned());
+            }
+            Owner::Stream(_) => {}
+            _ => return Err("closed".to_owned()),
+        }
+        let sem = self.sleep(r, timeout)?;
+        if let Owner::Stream(stream) = &mut self.list[number as usize] {
+            stream.waiters[side as usize] = Some(Waiter { sem, posted: false });
+        }
+        Ok(())
+    }
+
+    /// A coroutine that waited on the side has resumed, or has vanished: its semaphore is free.
+    /// True where it had been posted.
+    pub fn settle_stream(&mut self, number: u32, side: Side) -> bool {
+        if let Some(Owner::Stream(stream)) = self.list.get_mut(number as usize)
+            && let Some(waiter) = stream.waiters[side as usize].take_if(|w| !self.api.is_waiting(&w.sem))
+        {
+            self.put_back(waiter.sem);
+            return waiter.posted;
+        }
+        false
+    }
+
+    /// Wakes whoever waits on a side of the stream that has news.
+    pub fn wake_stream(&mut self, number: u32) {
+        let Some(Owner::Stream(stream)) = self.list.get_mut(number as usize) else { return };
+        let over = stream.ended.is_some();
+        let news = [over || !stream.pieces.answer.is_empty(), over || stream.pieces.request.is_open()];
+        for (waiter, news) in stream.waiters.iter_mut().zip(news) {
+            if let Some(waiter) = waiter
+                && news
+                && !waiter.posted
+                && self.api.is_waiting(&waiter.sem)
+            {
+                waiter.posted = true;
+                self.api.post(&waiter.sem);
+            }
+        }
+    }
+
+    // ---- the sweep ---------------------------------------------------------------------------
+
+    /// Looks at up to `budget` owners for coroutines that have vanished; `gone` gets the tasks
+    /// that nobody waits for any more.
+    pub fn sweep(&mut self, budget: usize, gone: &mut Vec<u64>) {
+        for sem in mem::take(&mut self.retired) {
+            if self.api.is_waiting(&sem) {
+                self.retired.push(sem);
+            } else {
+                self.put_back(sem);
+            }
+        }
+        for _ in 0..budget.min(self.list.len()) {
+            if self.swept >= self.list.len() {
+                self.swept = 0;
+            }
+            let number = self.swept as u32;
+            self.swept += 1;
+            let (task, vanished) = match &self.list[number as usize] {
+                // Posted and resumed would have been taken at once; posted and not on the queue
+                // any more is a coroutine that was killed in between.
+                Owner::Call(call) if call.outcome.is_some() => (0, self.api.count(&call.sem) > 0),
+                Owner::Call(call) => (call.task, !self.api.is_waiting(&call.sem)),
+                Owner::Load(load) => (0, !load.posted && !self.api.is_waiting(&load.sem)),
+                // A stream is closed by its request's end, or by Lua's collector.
+                Owner::Stream(_) | Owner::Free => (0, false),
+            };
+            if vanished {
+                if task != 0 {
+                    gone.push(task);
+                }
+                self.forget(number);
+            }
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! What a worker process has: the event loop's side of the host, and who waits for what. One for
+//! each worker, reachable from the event loop's thread only.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use nffi_core::{
+    buf::Buf,
+    dispatch::{Dispatch, News, State, Submission},
+    host::HOST,
+    runtime::Spec,
+};
+use nginx_sys::{
+    NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t,
+    ngx_core_module, ngx_current_msec, ngx_cycle, ngx_event_t, ngx_exiting, ngx_msec_t, ngx_process, ngx_terminate,
+};
+
+use crate::{conf, errlog, events::Event, owner::Owners, process, sema, sink};
+
+/// How often vanished callers are looked for, in ms, and how many owners at a time: with up to
+/// 100 000 waiting, each is looked at within 200 ms.
+const TICK: usize = 50;
+const SWEEP: usize = 25_000;
+/// While so few tasks are in flight, and for so long, a spinning worker looks for their answers
+/// before it goes back to sleep; after so many rounds it lets the loop see its other events.
+const SPIN_TASKS: usize = 4;
+const SPIN: Duration = Duration::from_micros(10);
+const SPIN_ROUNDS: u32 = 32;
+/// What TERM leaves to the runtimes.
+const TERM_TIMEOUT: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+pub struct Worker {
+    pub dispatch: Dispatch,
+    /// `None` in an nginx without Lua.
+    pub owners: Option<Owners>,
+    /// The declared runtimes' numbers.
+    pub declared: HashMap<String, u32>,
+    /// The loaded runtimes' numbers, by library and configuration.
+    pub loaded: HashMap<(PathBuf, String), u32>,
+    /// The answer that Lua is just copying.
+    pub taken: Buf,
+    /// The message that Lua is just copying.
+    pub message: String,
+    news: Vec<News>,
+    gone: Vec<u64>,
+    flush: Event,
+    tick: Event,
+    /// Events that are posted now will be run before the loop sleeps.
+    in_loop: bool,
+    spun: u32,
+    /// When the tick first saw the worker exit gracefully.
+    exiting_since: Option<ngx_msec_t>,
+}
+
+/// Is this a process that runtimes live in?
+pub fn is_worker() -> bool {
+    // SAFETY: set by nginx before init_process; plain reads on its own thread. The cycle that
+    // reads a configuration for the first time has no conf_ctx: then nothing has been forked yet.
+    unsafe {
+        matches!(ngx_process as u32, NGX_PROCESS_SINGLE | NGX_PROCESS_WORKER)
+            && !ngx_cycle.is_null()
+            && !(*ngx_cycle).conf_ctx.is_null()
+    }
+}
+
+/// Calls `f` with the worker. `None` off the event loop's thread, and before there is one. This is
+/// the panic barrier too: nothing unwinds into nginx or Lua.
+pub fn with<T>(f: impl FnOnce(&mut Worker) -> T) -> Option<T> {
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        WORKER.try_with(|worker| worker.try_borrow_mut().ok()?.as_mut().map(f)).ok().flatten()
+    }));
+    result.unwrap_or_else(|_| {
+        errlog::cycle(NGX_LOG_ALERT as _, format_args!("nffi: internal error (a panic); the call was given up"));
+        None
+    })
+}
+
+impl Worker {
+    /// Makes the worker and starts the declared runtimes, unless that was done already (a call in
+    /// init_worker_by_lua may come before our init_process).
+    pub fn ensure() -> Result<(), String> {
+        let known = WORKER.with(|worker| worker.borrow().is_some());
+        if known {
+            return Ok(());
+        }
+        let (specs, choice) = conf::declared();
+        HOST.set_sink(sink::make(choice, Some(on_done))?);
+        process::guard_signals();
+        process::guard_exit();
+        let mut worker = Self {
+            dispatch: Dispatch::new(&HOST),
+            owners: sema::Api::find().map(Owners::new),
+            declared: HashMap::new(),
+            loaded: HashMap::new(),
+            taken: Buf::none(),
+            message: String::new(),
+            news: Vec::new(),
+            gone: Vec::new(),
+            flush: Event::new(Some(on_flush)),
+            tick: Event::new(Some(on_tick)),
+            in_loop: false,
+            spun: 0,
+            exiting_since: None,
+        };
+        for spec in specs {
+            let name = spec.name.clone();
+            let number = worker.start(spec);
+            worker.declared.insert(name, number);
+        }
+        Event::new(Some(on_first)).post_next();
+        WORKER.with(|slot| slot.borrow_mut().replace(worker));
+        Ok(())
+    }
+
+    /// Starts a runtime; calls may be made at once.
+    pub fn start(&mut self, spec: Spec) -> u32 {
+        process::name_runtime(&spec.name);
+        self.dispatch.start(spec)
+    }
+
+    // ---- tasks -------------------------------------------------------------------------------
+
+    /// Submits what was admitted.
+    pub fn submit(&mut self, number: u32, submission: Submission) -> u64 {
+        let task = self.dispatch.submit(number, submission);
+        self.after();
+        task
+    }
+
+    pub fn cancel(&mut self, task: u64) {
+        self.dispatch.cancel(task);
+        self.after();
+    }
+
+    /// After anything that may have put something on a queue.
+    pub fn after(&mut self) {
+        if self.dispatch.wants_flush() {
+            if self.in_loop {
+                self.flush.post();
+            } else {
+                self.dispatch.flush();
+            }
+        }
+        self.arm();
+    }
+
+    /// The tick runs while anyone waits or any task is unended: it sweeps, and it holds a worker
+    /// that exits gracefully.
+    fn arm(&self) {
+        let waiting = self.owners.as_ref().is_some_and(|owners| !owners.is_empty());
+        if (waiting || self.dispatch.unended() > 0) && !self.is_past_shutdown() {
+            self.tick.arm(TICK);
+        }
+    }
+
+    /// Is worker_shutdown_timeout over?
+    fn is_past_shutdown(&self) -> bool {
+        let Some(since) = self.exiting_since else { return false };
+        // SAFETY: the cycle's configuration lives as long as the worker; the core module's is
+        // always there.
+        let timeout = unsafe {
+            let conf = *(*ngx_cycle).conf_ctx.add(ngx_core_module.index) as *const ngx_core_conf_t;
+            (*conf).shutdown_timeout
+        };
+        // SAFETY: the loop's cached time.
+        timeout > 0 && unsafe { ngx_current_msec }.wrapping_sub(since) >= timeout
+    }
+
+    // ---- what the events do --------------------------------------------------------------------
+
+    /// Gives out all that has come back.
+    fn drain(&mut self) {
+        let mut news = std::mem::take(&mut self.news);
+        self.dispatch.drain(&mut news);
+        for item in news.drain(..) {
+            match item {
+                News::Runtime { number } => self.runtime_changed(number),
+                News::Ended { owner, outcome } => {
+                    if let Some(owners) = &mut self.owners {
+                        owners.finish(owner, outcome);
+                    }
+                }
+                News::Pieces { owner } => {
+                    if let Some(owners) = &mut self.owners {
+                        owners.wake_stream(owner);
+                    }
+                }
+            }
+        }
+        self.news = news;
+        self.write_log();
+        self.after();
+    }
+
+    fn runtime_changed(&mut self, number: u32) {
+        if let Some(owners) = &mut self.owners {
+            owners.wake_loads(number);
+        }
+        let Some(entry) = self.dispatch.entry(number) else { return };
+        let name = &entry.runtime.name;
+        match &entry.state {
+            State::Ready => errlog::cycle(NGX_LOG_NOTICE as _, format_args!("nffi runtime \"{name}\" is ready")),
+            State::Failed(why) => {
+                let library = entry.runtime.library.display();
+                errlog::cycle(NGX_LOG_ERR as _, format_args!("nffi runtime \"{name}\" ({library}) failed: {why}"));
+            }
+            State::Stopped => errlog::cycle(NGX_LOG_NOTICE as _, format_args!("nffi runtime \"{name}\" has stopped")),
+            State::Starting | State::Unloading => {}
+        }
+    }
+
+    fn write_log(&mut self) {
+        while let Some((line, request_id)) = self.dispatch.next_line() {
+            let entry = self.dispatch.entry(line.runtime);
+            errlog::runtime(entry.map_or("?", |e| &e.runtime.name), &line, request_id);
+        }
+        let dropped = HOST.log.take_dropped();
+        if dropped > 0 {
+            errlog::cycle(NGX_LOG_WARN as _, format_args!("nffi: {dropped} log lines of runtimes dropped"));
+        }
+    }
+
+    /// Wakes the runtimes; then, where one of them spins and little is in flight, looks for the
+    /// answers for a moment. True where there are some.
+    fn wake_and_spin(&mut self) -> bool {
+        let Some(in_flight) = self.dispatch.flush() else { return false };
+        if in_flight == 0 || in_flight > SPIN_TASKS || self.spun >= SPIN_ROUNDS || !HOST.done.watch() {
+            self.spun = 0;
+            return !HOST.done.is_empty();
+        }
+        let end = Instant::now() + SPIN;
+        while HOST.done.is_empty() && Instant::now() < end {
+            std::hint::spin_loop();
+        }
+        if HOST.done.unwatch() {
+            self.spun = 0;
+            return false;
+        }
+        self.spun += 1;
+        true
+    }
+
+    fn tick(&mut self) {
+        // SAFETY: nginx's flags and time, read on its own thread.
+        unsafe {
+            if ngx_exiting != 0 && self.exiting_since.is_none() {
+                self.exiting_since = Some(ngx_current_msec);
+            }
+        }
+        let mut gone = std::mem::take(&mut self.gone);
+        if let Some(owners) = &mut self.owners {
+            owners.sweep(SWEEP, &mut gone);
+        }
+        for task in gone.drain(..) {
+            self.dispatch.cancel(task);
+        }
+        self.gone = gone;
+        self.after();
+    }
+
+    /// The last thing: STOP to all runtimes, and a bounded wait.
+    fn leave(&mut self) {
+        self.in_loop = false;
+        self.drain();
+        // SAFETY: nginx's flag, read on its own thread.
+        let at_most = if unsafe { ngx_terminate } != 0 { TERM_TIMEOUT } else { Duration::MAX };
+        self.dispatch.stop_all(at_most, |dispatch| {
+            let mut news = Vec::new();
+            dispatch.drain(&mut news);
+        });
+        self.write_log();
+        for entry in self.dispatch.entries() {
+            let name = &entry.runtime.name;
+            let waited = matches!(entry.state, State::Starting | State::Ready | State::Unloading);
+            if waited && !entry.runtime.has_stopped() {
+                errlog::cycle(
+                    NGX_LOG_WARN as _,
+                    format_args!("nffi runtime \"{name}\" did not say that it stopped; the worker leaves without it"),
+                );
+            }
+            if entry.in_flight > 0 {
+                errlog::cycle(
+                    NGX_LOG_WARN as _,
+                    format_args!(
+                        "nffi runtime \"{name}\": {} accepted tasks lost, {} of them never polled",
+                        entry.in_flight,
+                        entry.runtime.queue.len()
+                    ),
+                );
+            }
+        }
+        HOST.close();
+    }
+
+    /// Everyone has stopped; no foreign thread is left in nffi's hands.
+    fn all_stopped(&self) -> bool {
+        self.dispatch.entries().all(|e| e.runtime.has_stopped())
+    }
+}
+
+/// Runs on: event loop, in exit_process.
+pub fn leave() {
+    let quiet = with(|worker| {
+        worker.leave();
+        worker.all_stopped()
+    });
+    process::leaving(quiet.unwrap_or(true));
+}
+
+unsafe extern "C" fn on_done(_: *mut ngx_event_t) {
+    with(Worker::drain);
+}
+
+unsafe extern "C" fn on_flush(_: *mut ngx_event_t) {
+    with(|worker| {
+        if worker.wake_and_spin() {
+            worker.drain();
+        }
+    });
+}
+
+unsafe extern "C" fn on_tick(_: *mut ngx_event_t) {
+    with(Worker::tick);
+}
+
+/// The loop's first iteration: nginx's own start is over.
+unsafe extern "C" fn on_first(_: *mut ngx_event_t) {
+    process::is_up();
+    with(|worker| {
+        worker.in_loop = true;
+        worker.after();
+    });
+}
