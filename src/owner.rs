@@ -133,6 +133,17 @@ impl Owners {
         }
     }
 
+    /// Gives everything back to ngx_lua, which looks at its semaphores' blocks when it goes. The
+    /// event loop does not run any more.
+    pub fn destroy(mut self) {
+        for number in 0..self.list.len() as u32 {
+            self.forget(number);
+        }
+        for sem in self.semas.drain(..).chain(self.retired.drain(..)) {
+            self.api.destroy(sem);
+        }
+    }
+
     // ---- calls -------------------------------------------------------------------------------
 
     /// Puts the running coroutine to sleep for a call. It must yield, whatever comes next.

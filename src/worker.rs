@@ -298,6 +298,9 @@ impl Worker {
                 );
             }
         }
+        if let Some(owners) = self.owners.take() {
+            owners.destroy();
+        }
         HOST.close();
     }
 
