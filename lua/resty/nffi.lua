@@ -27,6 +27,7 @@ local stats_t = ffi.typeof("ngx_http_nffi_lua_stats_t")
 local to_request = native.to_request
 local to_timeout = native.to_timeout
 local tonumber = tonumber
+local tostring = tostring
 local type = type
 
 local NAN = 0 / 0
@@ -40,7 +41,7 @@ local runtime_mt = { __index = Runtime }
 
 
 -- Calls the runtime and sleeps until it has answered. opts.timeout: milliseconds.
--- Returns the answer (a string), nil, 0; or nil, err, status.
+-- Returns the answer (a string); or nil, err, status.
 function Runtime.call(self, req, opts)
     if type(req) ~= "string" then
         local err
@@ -66,7 +67,7 @@ function Runtime.call(self, req, opts)
     if C.ngx_http_nffi_lua_take(owner, reply) ~= DONE then
         return failure()
     end
-    return ffi_str(reply.data, reply.len), nil, 0
+    return ffi_str(reply.data, reply.len)
 end
 
 

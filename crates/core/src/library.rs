@@ -140,7 +140,7 @@ fn cause(error: &libloading::Error) -> String {
 }
 
 /// Calls a function of the shape (…, err, err_cap) → int, and makes a Result of it.
-fn with_message(call: impl FnOnce(*mut c_char, usize) -> i32) -> Result<(), String> {
+fn with_message(function: &str, call: impl FnOnce(*mut c_char, usize) -> i32) -> Result<(), String> {
     let mut err = [0u8; ERR_CAP];
     let rc = call(err.as_mut_ptr().cast(), err.len());
     if rc == 0 {
@@ -148,7 +148,7 @@ fn with_message(call: impl FnOnce(*mut c_char, usize) -> i32) -> Result<(), Stri
     }
     let message = err.split(|&b| b == 0).next().unwrap_or_default();
     match String::from_utf8_lossy(message).trim() {
-        "" => Err(format!("init returned {rc} and gave no reason")),
+        "" => Err(format!("{function} returned {rc} and gave no reason")),
         message => Err(message.to_owned()),
     }
 }
@@ -166,7 +166,7 @@ pub fn init(library: &Library, host: &'static abi::nffi_host, queue: u64, config
     // SAFETY: the symbol's type is the ABI's contract; its name carries the version.
     let init = unsafe { library.get::<abi::InitFn>(abi::NFFI_INIT_SYMBOL) }.map_err(|e| cause(&e))?;
     let cfg = terminated(config);
-    with_message(|err, cap| {
+    with_message("init", |err, cap| {
         // SAFETY: the pointers are valid for the call, as the ABI asks; host is static.
         unsafe { init(host, queue, cfg.as_ptr().cast(), config.len(), err, cap) }
     })
@@ -177,7 +177,7 @@ pub fn check(library: &Library, config: &str) -> Result<(), String> {
     // SAFETY: as in init.
     let check = unsafe { library.get::<abi::CheckFn>(abi::NFFI_CHECK_SYMBOL) }.map_err(|e| cause(&e))?;
     let cfg = terminated(config);
-    with_message(|err, cap| {
+    with_message("check", |err, cap| {
         // SAFETY: as in init.
         unsafe { check(cfg.as_ptr().cast(), config.len(), err, cap) }
     })

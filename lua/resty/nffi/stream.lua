@@ -66,7 +66,7 @@ local function wait(self, side, timeout)
 end
 
 
--- The next piece of the answer; nil, "closed", 0 after the last one; or nil, err, status. After
+-- The next piece of the answer; nil, "closed" after the last one; or nil, err, status. After
 -- "timeout" the stream is as it was: receive again, or close.
 function _M.receive(self, opts)
     local timeout, err = to_timeout(opts)
