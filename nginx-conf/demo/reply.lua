@@ -27,14 +27,14 @@ end
 
 local function send(status, body)
     ngx.status = status
-    ngx.header.content_type = "application/json"
-    ngx.header.content_length = #body + 1
+    ngx.header["Content-Type"] = "application/json"
+    ngx.header["Content-Length"] = #body + 1
     ngx.say(body)
 end
 
 function _M.error(status, message)
     if status == 503 then
-        ngx.header.retry_after = 1
+        ngx.header["Retry-After"] = 1
     end
     send(status, json.encode { error = message, status = status })
 end

@@ -21,7 +21,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { status: PathBuf::from("/var/lib/dpkg/status"), threads: 2, slow_threads: 1 }
+        Self { status: PathBuf::from("/var/lib/dpkg/status"), threads: 2, slow_threads: 2 }
     }
 }
 
