@@ -172,11 +172,13 @@ typedef struct nffi_host {
 
     /* Ends the task with an answer. status 0 is success; any other value is the runtime's own
      * error number, and data its message.
-     * OWNERSHIP: data (malloc'd, may be NULL with len 0) is taken, even on error.
+     * OWNERSHIP: data (malloc'd; NULL is an answer of no bytes, whatever len says) is taken, even
+     * on error.
      * THREAD: any. RETURNS: NFFI_OK, NFFI_GONE (ended, but nobody waits any more), NFFI_BAD. */
     int (*reply)(nffi_task task, int status, char *data, size_t len);
 
-    /* Sends one piece of the answer. Pieces arrive in the order of the calls.
+    /* Sends one piece of the answer. Pieces arrive one by one as they were sent, those of 0 bytes
+     * too, in the order of the calls. NULL with a len other than 0 is NFFI_BAD.
      * OWNERSHIP: data (malloc'd) is taken, even on error. THREAD: any.
      * RETURNS: NFFI_OK, NFFI_FULL, NFFI_GONE, NFFI_BAD. */
     int (*write)(nffi_task task, char *data, size_t len);

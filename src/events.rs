@@ -52,14 +52,18 @@ impl Event {
         unsafe { ngx_post_event(self.0, &raw mut ngx_posted_next_events) };
     }
 
+    pub fn is_armed(self) -> bool {
+        // SAFETY: as in post().
+        unsafe { (*self.0).timer_set() != 0 }
+    }
+
     /// Runs the handler in `ms`; does nothing where it is due already. Holds a worker that exits
     /// gracefully.
     pub fn arm(self, ms: usize) {
         // SAFETY: as in post().
-        unsafe {
-            if (*self.0).timer_set() == 0 {
-                ngx_add_timer(self.0, ms);
-            }
+        if !self.is_armed() {
+            // SAFETY: as in post().
+            unsafe { ngx_add_timer(self.0, ms) };
         }
     }
 

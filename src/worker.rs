@@ -17,7 +17,8 @@ use nffi_core::{
 };
 use nginx_sys::{
     NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t,
-    ngx_core_module, ngx_current_msec, ngx_cycle, ngx_event_t, ngx_exiting, ngx_msec_t, ngx_process, ngx_terminate,
+    ngx_core_module, ngx_current_msec, ngx_cycle, ngx_event_actions, ngx_event_t, ngx_exiting, ngx_msec_t, ngx_process,
+    ngx_terminate,
 };
 
 use crate::{conf, errlog, events::Event, owner::Owners, process, sema, sink};
@@ -45,7 +46,7 @@ pub struct Worker {
     /// The declared runtimes' numbers.
     pub declared: HashMap<String, u32>,
     /// The loaded runtimes' numbers, by library and configuration.
-    pub loaded: HashMap<(PathBuf, String), u32>,
+    pub loaded: HashMap<(PathBuf, Vec<u8>), u32>,
     /// The answer that Lua is just copying.
     pub taken: Buf,
     /// The message that Lua is just copying.
@@ -63,13 +64,9 @@ pub struct Worker {
 
 /// Is this a process that runtimes live in?
 pub fn is_worker() -> bool {
-    // SAFETY: set by nginx before init_process; plain reads on its own thread. The cycle that
-    // reads a configuration for the first time has no conf_ctx: then nothing has been forked yet.
-    unsafe {
-        matches!(ngx_process as u32, NGX_PROCESS_SINGLE | NGX_PROCESS_WORKER)
-            && !ngx_cycle.is_null()
-            && !(*ngx_cycle).conf_ctx.is_null()
-    }
+    // SAFETY: set by nginx before init_process; plain reads on its own thread. The event method is
+    // chosen in workers only: without one this is still the process that reads the configuration.
+    unsafe { matches!(ngx_process as u32, NGX_PROCESS_SINGLE | NGX_PROCESS_WORKER) && ngx_event_actions.add.is_some() }
 }
 
 /// Calls `f` with the worker. `None` off the event loop's thread, and before there is one. This is
@@ -156,23 +153,28 @@ impl Worker {
     /// The tick runs while anyone waits or any task is unended: it sweeps, and it holds a worker
     /// that exits gracefully.
     fn arm(&self) {
+        if self.tick.is_armed() {
+            return;
+        }
         let waiting = self.owners.as_ref().is_some_and(|owners| !owners.is_empty());
-        if (waiting || self.dispatch.unended() > 0) && !self.is_past_shutdown() {
+        if (waiting || self.dispatch.unended() > 0) && !self.may_go(waiting) {
             self.tick.arm(TICK);
         }
     }
 
-    /// Is worker_shutdown_timeout over?
-    fn is_past_shutdown(&self) -> bool {
+    /// May an exiting worker go although tasks are unended? Once worker_shutdown_timeout is over,
+    /// and where only tasks are left whose callers have gone, and they had their time.
+    fn may_go(&self, waiting: bool) -> bool {
         let Some(since) = self.exiting_since else { return false };
+        // SAFETY: the loop's cached time.
+        let elapsed = unsafe { ngx_current_msec }.wrapping_sub(since);
         // SAFETY: the cycle's configuration lives as long as the worker; the core module's is
         // always there.
         let timeout = unsafe {
             let conf = *(*ngx_cycle).conf_ctx.add(ngx_core_module.index) as *const ngx_core_conf_t;
             (*conf).shutdown_timeout
         };
-        // SAFETY: the loop's cached time.
-        timeout > 0 && unsafe { ngx_current_msec }.wrapping_sub(since) >= timeout
+        (timeout > 0 && elapsed >= timeout) || !(waiting || self.dispatch.holds(elapsed as u64))
     }
 
     // ---- what the events do --------------------------------------------------------------------

@@ -17,7 +17,7 @@ use crate::errlog;
 struct Block {
     settings: Settings,
     seen: Vec<String>,
-    config: Option<String>,
+    config: Option<Vec<u8>>,
     own: OwnOptions,
 }
 
@@ -72,7 +72,7 @@ fn finish(cf: *mut ngx_conf_t, name: &str, library: &str, block: Block) -> Resul
     }
     let path = library::find(library, &prefix(cf)).map_err(|e| whole(e.to_string()))?;
     let exports = library::inspect(&path).map_err(|e| whole(e.to_string()))?;
-    let config = block.config.unwrap_or_else(|| block.own.to_json());
+    let config = block.config.unwrap_or_else(|| block.own.to_json().into_bytes());
     if exports.check {
         check::run(&path, &config).map_err(whole)?;
     }
@@ -122,11 +122,10 @@ impl Block {
             "max_response" => s.max_response = bytes(name, value)?,
             _ => {
                 let config = if name == "config" {
-                    value.clone()
+                    value.clone().into_bytes()
                 } else {
                     let path = conf_prefix(cf).join(value);
-                    fs::read_to_string(&path)
-                        .map_err(|e| format!("cannot read config_file \"{}\": {e}", path.display()))?
+                    fs::read(&path).map_err(|e| format!("cannot read config_file \"{}\": {e}", path.display()))?
                 };
                 if self.config.replace(config).is_some() {
                     return Err("\"config\" and \"config_file\" exclude each other".to_owned());

@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs `nffi_runtime_check_v1` of the library. Runs on: the process that reads the configuration,
 /// which has one thread.
-pub fn run(library: &Path, config: &str) -> Result<(), String> {
+pub fn run(library: &Path, config: &[u8]) -> Result<(), String> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("cannot check the configuration: {e}"))?;
     // SAFETY: one thread, so the child may do as it likes; it leaves by _exit.
     match unsafe { libc::fork() } {
@@ -36,7 +36,7 @@ pub fn run(library: &Path, config: &str) -> Result<(), String> {
 }
 
 /// The child: 'k' for sound, or the message.
-fn child(library: &Path, config: &str, writer: &OwnedFd) -> ! {
+fn child(library: &Path, config: &[u8], writer: &OwnedFd) -> ! {
     let result = library::load(library).and_then(|library| library::check(&library, config));
     let text = match result {
         Ok(()) => "k".to_owned(),

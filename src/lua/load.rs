@@ -94,17 +94,15 @@ unsafe extern "C" fn ngx_http_nffi_lua_load(
 }
 
 fn load(worker: &mut Worker, name: &[u8], config: &[u8], settings: &LuaSettings) -> Result<u32, String> {
-    let text =
-        |bytes: &[u8], what: &str| String::from_utf8(bytes.to_vec()).map_err(|_| format!("bad {what}: not UTF-8"));
-    let (name, config) = (text(name, "library")?, text(config, "configuration")?);
+    let name = std::str::from_utf8(name).map_err(|_| "bad library: not UTF-8".to_owned())?;
     let settings = settings.checked()?;
     // SAFETY: the worker's cycle has a prefix of len bytes.
     let prefix = unsafe {
         let prefix = &(*ngx_cycle).prefix;
         PathBuf::from(String::from_utf8_lossy(std::slice::from_raw_parts(prefix.data, prefix.len)).into_owned())
     };
-    let library = library::find(&name, &prefix).map_err(|e| format!("runtime failed: {e}"))?;
-    let key = (library.clone(), config.clone());
+    let library = library::find(name, &prefix).map_err(|e| format!("runtime failed: {e}"))?;
+    let key = (library.clone(), config.to_vec());
     if let Some(&number) = worker.loaded.get(&key)
         && worker.dispatch.entry(number).is_some_and(|e| matches!(e.state, State::Starting | State::Ready))
     {
@@ -113,7 +111,7 @@ fn load(worker: &mut Worker, name: &[u8], config: &[u8], settings: &LuaSettings)
     library::inspect(&library).map_err(|e| format!("runtime failed: {e}"))?;
     let stem = library.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = stem.strip_prefix("lib").unwrap_or(&stem).to_owned();
-    let number = worker.start(Spec { name, library, config, settings });
+    let number = worker.start(Spec { name, library, config: config.to_vec(), settings });
     worker.loaded.insert(key, number);
     Ok(number)
 }

@@ -163,9 +163,6 @@ unsafe extern "C" fn ngx_http_nffi_lua_send(
         if data.len() > limit {
             return reply.fail(worker, "request too large".to_owned());
         }
-        if data.is_empty() {
-            return DONE;
-        }
         let Some(piece) = Buf::copy_of(data) else {
             return reply.fail(worker, "no memory".to_owned());
         };

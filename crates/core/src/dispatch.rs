@@ -3,7 +3,8 @@
 //! is a number that the host chose; this module only hands it back.
 
 use std::{
-    sync::Arc,
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,7 @@ use crate::{
     buf::Buf,
     done::{self, BULLETIN},
     host::Host,
-    log::Line,
+    log::{self, Line},
     pipe::Pieces,
     runtime::{self, Runtime, Spec},
     slot::{Answer, MAX_SLOTS, Request},
@@ -140,6 +141,8 @@ pub struct Dispatch {
     free: Vec<u32>,
     unflushed: Vec<u32>,
     slots: Vec<u32>,
+    /// Log lines that drain has taken, with the request ids of their tasks.
+    lines: VecDeque<(Line, u64)>,
     unended: usize,
     leaving: bool,
 }
@@ -184,6 +187,7 @@ impl Dispatch {
             free: Vec::new(),
             unflushed: Vec::new(),
             slots: Vec::new(),
+            lines: VecDeque::new(),
             unended: 0,
             leaving: false,
         }
@@ -397,6 +401,16 @@ impl Dispatch {
         self.stop_if_idle(number);
     }
 
+    /// Is there a task that a leaving process should stay for? Those that somebody waits for, and
+    /// casts, are; those whose caller has gone are for their runtime's stop_timeout only.
+    /// `leaving_for`: ms since the process began to leave.
+    pub fn holds(&self, leaving_for: u64) -> bool {
+        self.runtimes.iter().any(|entry| {
+            entry.in_flight > entry.abandoned
+                || (entry.abandoned > 0 && leaving_for < entry.runtime.settings.stop_timeout)
+        })
+    }
+
     /// Tasks of all runtimes that have not ended.
     pub fn unended(&self) -> usize {
         self.unended
@@ -481,10 +495,12 @@ impl Dispatch {
     // ---- the way back ------------------------------------------------------------------------
 
     /// Takes all that has come back since the last time, and puts what owners must know into
-    /// `news`, oldest first.
+    /// `news`, oldest first. Log lines wait for [`next_line`](Self::next_line) then.
     pub fn drain(&mut self, news: &mut Vec<News>) {
         let mut slots = std::mem::take(&mut self.slots);
         done::take(&self.host.done, &self.host.table, &mut slots);
+        // Before the tasks: a line may belong to one of those that have just ended.
+        self.take_lines();
         for number in slots.drain(..) {
             if number == BULLETIN {
                 if let Some(slot) = self.host.table.get(BULLETIN) {
@@ -496,6 +512,24 @@ impl Dispatch {
             }
         }
         self.slots = slots;
+        if !self.host.log.is_empty() && self.lines.len() < log::CAPACITY {
+            self.host.bulletin();
+        }
+    }
+
+    /// A queue full of lines at most, so that a flood does not keep the event loop from its work.
+    fn take_lines(&mut self) {
+        while self.lines.len() < log::CAPACITY
+            && let Some(line) = self.host.log.pop()
+        {
+            let request_id = match self.host.table.resolve(line.task) {
+                Some((slot, number, generation)) if slot.word.generation() == generation => {
+                    self.tasks.get(number as usize).map_or(0, |task| task.request_id)
+                }
+                _ => 0,
+            };
+            self.lines.push_back((line, request_id));
+        }
     }
 
     fn look_at_task(&mut self, slot_number: u32, news: &mut Vec<News>) {
@@ -563,28 +597,37 @@ impl Dispatch {
             let changed = match runtime.started.get() {
                 None => false,
                 Some(Ok(())) => entry.state == State::Starting && entry.become_(State::Ready),
-                Some(Err(why)) if entry.state == State::Starting => {
-                    entry.become_(State::Failed(why.clone()));
-                    runtime.queue.stop();
-                    self.fail_queued(number, why, news);
-                    true
+                Some(Err(why)) => {
+                    let failed = entry.become_(State::Failed(why.clone()))
+                        || (entry.state == State::Unloading && entry.become_(State::Stopped));
+                    if failed {
+                        self.bury(number, why, news);
+                    }
+                    failed
                 }
-                Some(Err(why)) if entry.state == State::Unloading => {
-                    entry.become_(State::Stopped);
-                    self.fail_queued(number, why, news);
-                    true
-                }
-                Some(Err(_)) => false,
             };
             let entry = &mut self.runtimes[number as usize];
+            entry.stats.dropped_logs = runtime.dropped_logs.load(Ordering::Relaxed);
             let stopped = runtime.has_stopped() && entry.become_(State::Stopped);
             if stopped {
-                self.host.registry.remove(number);
-                self.fail_queued(number, "it has stopped by itself", news);
+                self.bury(number, "it has stopped by itself", news);
             }
             if changed || stopped {
                 news.push(News::Runtime { number });
             }
+        }
+    }
+
+    /// A runtime is over. What is queued is answered with `why`, threads that poll all the same
+    /// get STOP, and its queue is freed once the last of them has gone.
+    fn bury(&mut self, number: u32, why: &str, news: &mut Vec<News>) {
+        self.fail_queued(number, why, news);
+        let entry = &mut self.runtimes[number as usize];
+        entry.runtime.queue.stop();
+        // A thread that a failed init left behind may sleep on the descriptor: it must stay.
+        if entry.runtime.has_stopped() || !entry.runtime.queue.has_poll_fd() {
+            self.host.registry.remove(number);
+            entry.runtime = Arc::new(entry.runtime.remains());
         }
     }
 
@@ -608,15 +651,9 @@ impl Dispatch {
         }
     }
 
-    /// The next log line of a runtime, with the request id of its task where that is still known.
+    /// The next log line that [`drain`](Self::drain) has taken, with the request id of its task
+    /// (0 where the task had ended before, or has none).
     pub fn next_line(&mut self) -> Option<(Line, u64)> {
-        let line = self.host.log.pop()?;
-        let request_id = match self.host.table.resolve(line.task) {
-            Some((slot, number, generation)) if slot.word.generation() == generation => {
-                self.tasks[number as usize].request_id
-            }
-            _ => 0,
-        };
-        Some((line, request_id))
+        self.lines.pop_front()
     }
 }

@@ -122,7 +122,10 @@ impl Host {
             eprintln!("nffi: {text}");
             return;
         }
-        self.log.push(Line { runtime, task, level: level.min(abi::NFFI_LOG_DEBUG) as u8, message: message.into() });
+        let level = level.min(abi::NFFI_LOG_DEBUG) as u8;
+        if !self.log.push(Line { runtime, task, level, message: message.into() }) {
+            self.registry.with(u64::from(runtime) + 1, |r| r.dropped_logs.fetch_add(1, Ordering::Relaxed));
+        }
         self.bulletin();
     }
 
@@ -162,9 +165,6 @@ impl Host {
         };
         if entered.flags & (CANCELLED | OVERFLOW) != 0 {
             return abi::NFFI_GONE;
-        }
-        if piece.is_empty() {
-            return abi::NFFI_OK;
         }
         // SAFETY: inside the section; used up before it ends.
         let (pipe, gathered) = unsafe {
@@ -327,6 +327,9 @@ unsafe extern "C" fn end(task: u64, status: c_int) -> c_int {
 unsafe extern "C" fn write(task: u64, data: *mut c_char, len: usize) -> c_int {
     // SAFETY: the ABI: data is malloc'd with len bytes, or NULL, and ours now.
     let piece = unsafe { Buf::from_raw(data, len) };
+    if piece.is_none() && len > 0 {
+        return abi::NFFI_BAD;
+    }
     guard(abi::NFFI_BAD, || HOST.write(task, piece))
 }
 

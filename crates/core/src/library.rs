@@ -154,15 +154,15 @@ fn with_message(function: &str, call: impl FnOnce(*mut c_char, usize) -> i32) ->
 }
 
 /// A configuration with the NUL after it that the ABI promises.
-fn terminated(config: &str) -> Vec<u8> {
-    let mut bytes = config.as_bytes().to_vec();
+fn terminated(config: &[u8]) -> Vec<u8> {
+    let mut bytes = config.to_vec();
     bytes.push(0);
     bytes
 }
 
 /// Calls `nffi_runtime_init_v1`. Runs on: the runtime's start thread; never twice at once for one
 /// library.
-pub fn init(library: &Library, host: &'static abi::nffi_host, queue: u64, config: &str) -> Result<(), String> {
+pub fn init(library: &Library, host: &'static abi::nffi_host, queue: u64, config: &[u8]) -> Result<(), String> {
     // SAFETY: the symbol's type is the ABI's contract; its name carries the version.
     let init = unsafe { library.get::<abi::InitFn>(abi::NFFI_INIT_SYMBOL) }.map_err(|e| cause(&e))?;
     let cfg = terminated(config);
@@ -173,7 +173,7 @@ pub fn init(library: &Library, host: &'static abi::nffi_host, queue: u64, config
 }
 
 /// Calls `nffi_runtime_check_v1`. Runs on: a forked child.
-pub fn check(library: &Library, config: &str) -> Result<(), String> {
+pub fn check(library: &Library, config: &[u8]) -> Result<(), String> {
     // SAFETY: as in init.
     let check = unsafe { library.get::<abi::CheckFn>(abi::NFFI_CHECK_SYMBOL) }.map_err(|e| cause(&e))?;
     let cfg = terminated(config);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_queue::ArrayQueue;
 
 /// Lines that may wait. What comes on top is dropped and counted.
-const CAPACITY: usize = 4096;
+pub const CAPACITY: usize = 4096;
 /// Bytes kept of one message; the rest is cut off.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -33,11 +33,17 @@ impl Default for Log {
 }
 
 impl Log {
-    /// Runs on: any thread.
-    pub fn push(&self, line: Line) {
-        if self.lines.push(line).is_err() {
+    /// False where the line was dropped. Runs on: any thread.
+    pub fn push(&self, line: Line) -> bool {
+        let taken = self.lines.push(line).is_ok();
+        if !taken {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        taken
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
     }
 
     /// Runs on: event loop.

@@ -97,6 +97,10 @@ impl PollFd {
         self.0.get().map(|flag| flag.counter.fd().as_raw_fd())
     }
 
+    pub fn is_made(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     pub fn raise(&self) {
         if let Some(flag) = self.0.get() {
             flag.raise();

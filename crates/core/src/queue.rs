@@ -46,7 +46,8 @@ impl Queue {
     // ---- the event loop's side -----------------------------------------------------------
 
     /// Is there room for one more? Cancelled tasks that no poller has come across yet are
-    /// thrown out where they fill half of the queue. Runs on: event loop.
+    /// thrown out where they fill half of the queue; the others keep their order, unless a poller
+    /// comes in between. Runs on: event loop.
     pub fn has_room(&self, table: &Table) -> bool {
         if !self.tasks.is_full() {
             return true;
@@ -62,6 +63,8 @@ impl Queue {
                 self.stale.fetch_sub(1, Ordering::Relaxed);
             }
         }
+        // A poller that came in between has missed what was in our hands.
+        self.wake();
         !self.tasks.is_full()
     }
 
@@ -116,6 +119,11 @@ impl Queue {
         self.fd.raise();
     }
 
+    /// Has the runtime asked for the descriptor? Runs on: any thread.
+    pub fn has_poll_fd(&self) -> bool {
+        self.fd.is_made()
+    }
+
     // ---- the runtime's side --------------------------------------------------------------
 
     /// The descriptor of this queue. Runs on: runtime thread.
@@ -140,7 +148,7 @@ impl Queue {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return 0;
             }
-            if !self.spin_for_work() {
+            if !self.spin_for_work(deadline) {
                 self.wake.wait(deadline, || self.has_work());
             }
         }
@@ -150,11 +158,12 @@ impl Queue {
         !self.tasks.is_empty() || !self.control.is_empty() || self.stop.load(Ordering::SeqCst)
     }
 
-    fn spin_for_work(&self) -> bool {
+    fn spin_for_work(&self, deadline: Option<Instant>) -> bool {
         if self.spin.is_zero() {
             return false;
         }
         let end = Instant::now() + self.spin;
+        let end = deadline.map_or(end, |deadline| end.min(deadline));
         while Instant::now() < end {
             for _ in 0..16 {
                 if self.has_work() {
@@ -168,11 +177,18 @@ impl Queue {
 
     fn take(&self, table: &Table, events: &mut [MaybeUninit<abi::nffi_event>]) -> usize {
         let mut taken = self.take_work(table, events);
-        let stop = self.stop.load(Ordering::SeqCst);
-        // Once stopped the descriptor stays readable.
-        if taken < events.len() && (stop || self.fd.lower()) {
+        if taken == events.len() {
+            return taken;
+        }
+        if !self.stop.load(Ordering::SeqCst) && self.fd.lower() {
             taken += self.take_work(table, &mut events[taken..]);
-            if stop && taken < events.len() && self.tasks.is_empty() && self.control.is_empty() {
+        }
+        if self.stop.load(Ordering::SeqCst) {
+            // Once stopped the descriptor stays readable; STOP may have come while it was lowered.
+            self.fd.raise();
+            // Whatever was accepted before STOP can be seen by now.
+            taken += self.take_work(table, &mut events[taken..]);
+            if taken < events.len() && self.tasks.is_empty() && self.control.is_empty() {
                 events[taken].write(abi::nffi_event { kind: abi::NFFI_STOP, ..Default::default() });
                 taken += 1;
             }

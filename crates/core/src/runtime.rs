@@ -20,7 +20,7 @@ pub struct Spec {
     pub name: String,
     pub library: PathBuf,
     /// Handed to the library as it is.
-    pub config: String,
+    pub config: Vec<u8>,
     pub settings: Settings,
 }
 
@@ -39,6 +39,8 @@ pub struct Runtime {
     pub stopped: AtomicBool,
     /// Answers to tasks that were not there: twice, dead, garbage.
     pub bad_answers: AtomicU64,
+    /// Log lines that found no room.
+    pub dropped_logs: AtomicU64,
 }
 
 impl Runtime {
@@ -52,6 +54,7 @@ impl Runtime {
             started: OnceLock::new(),
             stopped: AtomicBool::new(false),
             bad_answers: AtomicU64::new(0),
+            dropped_logs: AtomicU64::new(0),
         }
     }
 
@@ -101,6 +104,23 @@ fn turn_of(library: &Path) -> Arc<Mutex<()>> {
 }
 
 impl Runtime {
+    /// What is left of a runtime that is over: all but its queue. Runs on: event loop.
+    pub fn remains(&self) -> Self {
+        let queue = Queue::new(1, Duration::ZERO);
+        queue.stop();
+        Self {
+            number: self.number,
+            name: self.name.clone(),
+            library: self.library.clone(),
+            settings: self.settings.clone(),
+            queue,
+            started: self.started.clone(),
+            stopped: AtomicBool::new(self.has_stopped()),
+            bad_answers: AtomicU64::new(self.bad_answers.load(Ordering::Relaxed)),
+            dropped_logs: AtomicU64::new(self.dropped_logs.load(Ordering::Relaxed)),
+        }
+    }
+
     /// Runs on: any thread.
     pub fn has_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)

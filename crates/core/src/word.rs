@@ -82,21 +82,31 @@ impl Word {
 
     /// QUEUED → RUNNING: a poller takes the task. Runs on: runtime thread.
     pub fn run(&self, generation: u64) -> Result<(), Dead> {
-        let queued = (generation << LOW_BITS) | QUEUED;
-        let running = (generation << LOW_BITS) | RUNNING;
-        self.0.compare_exchange(queued, running, Ordering::AcqRel, Ordering::Relaxed).map(drop).map_err(|_| Dead)
+        let mut word = self.0.load(Ordering::Relaxed);
+        // Flags stay: a caller may have sent more than its window holds already.
+        while is(word, generation, QUEUED) {
+            let running = word & !STATE | RUNNING;
+            match self.0.compare_exchange_weak(word, running, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => word = now,
+            }
+        }
+        Err(Dead)
     }
 
     /// QUEUED → FREE: the caller has gone before a poller came; true where that was still so.
     /// Otherwise a running task is marked CANCELLED. Runs on: event loop.
     pub fn cancel(&self, generation: u64) -> Result<bool, Dead> {
-        let queued = (generation << LOW_BITS) | QUEUED;
         let free = ((generation + 1) & LAST_GENERATION) << LOW_BITS;
-        if self.0.compare_exchange(queued, free, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            return Ok(true);
+        let mut word = self.0.load(Ordering::Relaxed);
+        while is(word, generation, QUEUED) {
+            match self.0.compare_exchange_weak(word, free, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok(true),
+                Err(now) => word = now,
+            }
         }
         // Not QUEUED any more, and only the event loop frees: the generation cannot change here.
-        if self.0.load(Ordering::Relaxed) >> LOW_BITS != generation {
+        if word >> LOW_BITS != generation {
             return Err(Dead);
         }
         self.0.fetch_or(CANCELLED, Ordering::AcqRel);
