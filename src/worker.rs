@@ -66,7 +66,10 @@ pub struct Worker {
 pub fn is_worker() -> bool {
     // SAFETY: set by nginx before init_process; plain reads on its own thread. The event method is
     // chosen in workers only: without one this is still the process that reads the configuration.
-    unsafe { matches!(ngx_process as u32, NGX_PROCESS_SINGLE | NGX_PROCESS_WORKER) && ngx_event_actions.add.is_some() }
+    unsafe {
+        matches!(ngx_process as u32, NGX_PROCESS_SINGLE | NGX_PROCESS_WORKER)
+            && (&raw const ngx_event_actions.add).read().is_some()
+    }
 }
 
 /// Calls `f` with the worker. `None` off the event loop's thread, and before there is one. This is
