@@ -30,7 +30,7 @@ for _, req in ipairs { "", "echo", "echo ", "null", "end", "end 0" } do
   local res, err, status = nffi.call("fixture", req)
   ngx.say(type(res), " ", res and #res, " ", err, " ", status)
 end
---- response_body_like
+--- response_body_like chomp
 \A(?:string 0 nil (?:nil|0)\n){6}\z
 
 

@@ -25,7 +25,7 @@ idle
 local cancels = t.report("cancels")
 local th = ngx.thread.spawn(nffi.call, "fixture", "cancel_seen")
 ngx.sleep(0.02)
-t.show(ngx.thread.kill(th))
+t.show(ngx.thread.kill(th) and true)
 t.show(t.wait(200, function() return t.report("cancels") == cancels + 1 end))
 t.show(t.idle())
 --- response_body
@@ -136,7 +136,7 @@ location = /t {
         local seen = ngx.shared.seen
         local cancels, started = t.report("cancels"), seen:get("started") or 0
         local sock = ngx.socket.tcp()
-        assert(sock:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+        assert(sock:connect("127.0.0.1", ngx.var.server_port))
         assert(sock:send("GET /abort HTTP/1.1\r\nHost: x\r\n\r\n"))
         t.wait(500, function() return seen:get("started") == started + 1 end)
         ngx.sleep(0.02)
@@ -176,7 +176,7 @@ location = /t {
         local cancels, started = t.report("cancels"), seen:get("started") or 0
         local done = seen:get("done") or 0
         local sock = ngx.socket.tcp()
-        assert(sock:connect("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+        assert(sock:connect("127.0.0.1", ngx.var.server_port))
         assert(sock:send("GET /abort HTTP/1.1\r\nHost: x\r\n\r\n"))
         t.wait(500, function() return seen:get("started") == started + 1 end)
         sock:close()

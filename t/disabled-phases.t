@@ -56,7 +56,7 @@ upstream backend {
     balancer_by_lua_block {
         ngx.ctx.said = { require("resty.nffi").call("fixture", "echo x") }
         ngx.log(ngx.WARN, "balancer says: ", select(2, require("resty.nffi").call("fixture", "echo x")))
-        assert(require("ngx.balancer").set_current_peer("127.0.0.1", $TEST_NGINX_SERVER_PORT))
+        assert(require("ngx.balancer").set_current_peer("127.0.0.1", tonumber(ngx.var.server_port)))
     }
 }
 --- config

@@ -57,13 +57,14 @@ true | idle
 === TEST 3: a timer of init_worker_by_lua calls
 --- http_config
 init_worker_by_lua_block {
+    timer = {}
     ngx.timer.at(0, function()
-        timer_said = { require("resty.nffi").call("fixture", "sleep 5 from a timer") }
+        timer.said = { require("resty.nffi").call("fixture", "sleep 5 from a timer") }
     end)
 }
 --- lua
-t.wait(1000, function() return timer_said end)
-t.show(unpack(timer_said))
+t.wait(1000, function() return timer.said end)
+t.show(unpack(timer.said))
 --- response_body
 from a timer
 

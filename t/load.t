@@ -137,7 +137,7 @@ for _, args in ipairs { { 5 }, { {} }, { "" }, { "$TEST_NGINX_FIXTURES/libfixtur
   local ok, rt, err = pcall(nffi.load, args[1], args[2])
   t.show(ok == false and "error" or rt, ok and type(err) or "string")
 end
---- response_body_like
+--- response_body_like chomp
 \A(?:(?:error|nil) \| string\n){4}\z
 --- no_error_log
 [crit]
@@ -191,7 +191,6 @@ end
 t.show(right, count)
 --- response_body_like
 \A20 \| [12]
-\z
 
 
 

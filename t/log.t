@@ -32,7 +32,6 @@ end
 5 \| true
 6 \| true
 7 \| (?:true|nil)
-\z
 --- no_error_log
 panicked
 
@@ -105,7 +104,6 @@ t.show(n > 0, lost > 0, n + lost >= 50000)
 --- timeout: 20
 --- response_body
 logged
-true
 true | true | true
 --- no_error_log
 [alert]

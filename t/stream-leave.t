@@ -86,7 +86,7 @@ location = /kill {
             end
         end)
         ngx.sleep(0.01)
-        ngx.say(ngx.thread.kill(th))
+        ngx.say(ngx.thread.kill(th) and true)
     }
 }
 location = /look {
@@ -141,11 +141,11 @@ local function rounds(n)
   collectgarbage()
   t.idle()
 end
-rounds(100)
-local before = rss()
 rounds(400)
+local before = rss()
+rounds(800)
 local more = rss() - before
-t.show(more < 20000 or more)
+t.show(more < 10000 or more) -- 80 MB were in windows that nobody emptied
 --- timeout: 20
 --- response_body
 true

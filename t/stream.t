@@ -39,7 +39,6 @@ t.show(t.idle())
 2 \| aa,rest
 0 \|\s
 idle
-\z
 
 
 
@@ -54,8 +53,8 @@ for part, err, status in rt:stream("fail 4 no such row") do
 end
 t.show(t.idle())
 --- response_body
-aa | nil
-bb | nil
+aa
+bb
 false | true | 9
 false | no such row | 4
 idle
@@ -208,7 +207,7 @@ for i = 1, 20 do
         return -1
       end
       n = n + 1
-      ngx.sleep(0)
+      ngx.sleep(0.001)
     end
     return n
   end)

@@ -93,7 +93,7 @@ idle
 local stall = ngx.thread.spawn(nffi.call, "fixture", "stall 150")
 ngx.sleep(0.01)
 local before = t.info("timeouts")
-local file = "$TEST_NGINX_SERVER_ROOT/never-delivered"
+local file = "$TEST_NGINX_HTML_DIR/never-delivered"
 os.remove(file)
 t.show(nffi.call("fixture", "append 0 " .. file .. " x", { timeout = 30 }))
 ngx.thread.wait(stall)
@@ -103,7 +103,6 @@ t.show((io.open(file)), t.info("timeouts") - before)
 \Anil \| timeout
 after
 nil \| 1
-\z
 
 
 

@@ -38,7 +38,7 @@ true
 === TEST 2: what was accepted finishes, casts too; STOP comes after it
 --- runtimes
 --- lua
-local file = "$TEST_NGINX_SERVER_ROOT/unload-report"
+local file = "$TEST_NGINX_HTML_DIR/unload-report"
 os.remove(file)
 local rt = assert(nffi.load("$TEST_NGINX_FIXTURES/libfixture.so", '{"report_file":"' .. file .. '"}'))
 local threads = {}
@@ -97,14 +97,13 @@ t.show(nffi.call("fixture", "echo x"))
 \A(?:x|unloaded)
 nil \| unloaded
 nil \| (?:unloaded|no such runtime)
-\z
 
 
 
 === TEST 5: every poller gets STOP, and dead handles are error codes
 --- runtimes
 --- lua
-local file = "$TEST_NGINX_SERVER_ROOT/probe-report"
+local file = "$TEST_NGINX_HTML_DIR/probe-report"
 os.remove(file)
 local rt = assert(nffi.load("$TEST_NGINX_FIXTURES/libfixture.so",
   '{"threads":"5","probe":true,"report_file":"' .. file .. '"}'))
@@ -130,7 +129,7 @@ panicked
 --- runtimes
 --- lua
 for _, mode in ipairs { "poll_fd", "edge" } do
-  local file = "$TEST_NGINX_SERVER_ROOT/epoll-report"
+  local file = "$TEST_NGINX_HTML_DIR/epoll-report"
   os.remove(file)
   local rt = assert(nffi.load("$TEST_NGINX_FIXTURES/libfixture.so",
     '{"threads":"3","' .. mode .. '":true,"report_file":"' .. file .. '"}'))

@@ -3,9 +3,12 @@ local nffi = require "resty.nffi"
 
 local _M = {}
 
--- Values as one line, trailing nils left out.
+-- Values as one line; trailing nils are left out, and so is what follows an answer (nil, 0).
 function _M.show(...)
   local last = select("#", ...)
+  if last == 3 and type((...)) == "string" and select(2, ...) == nil and select(3, ...) == 0 then
+    last = 1
+  end
   while last > 1 and (select(last, ...)) == nil do
     last = last - 1
   end
