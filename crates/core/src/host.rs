@@ -181,7 +181,9 @@ impl Host {
                 self.news(entered.slot, entered.number);
                 return abi::NFFI_GONE;
             }
-            pipe.push(piece);
+            if !piece.is_empty() {
+                pipe.push(piece);
+            }
             return abi::NFFI_OK;
         }
         let shut = pipe.push(piece);

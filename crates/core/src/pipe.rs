@@ -16,6 +16,11 @@ use crate::{
 /// Bytes under way in one direction before the sender is told to wait.
 pub const WINDOW: usize = 64 * 1024;
 
+/// What a piece counts in the window: a piece of no bytes takes room too.
+fn weight(piece: &Buf) -> usize {
+    piece.len().max(1)
+}
+
 /// One direction.
 #[derive(Debug, Default)]
 pub struct Pipe {
@@ -27,19 +32,18 @@ pub struct Pipe {
 impl Pipe {
     /// Appends a piece; true where the window is now shut. Runs on: any thread, one at a time.
     pub fn push(&self, piece: Buf) -> bool {
-        let len = piece.len();
+        let weight = weight(&piece);
         // Counted first: a reader must never subtract what was not added yet.
-        let before = self.bytes.fetch_add(len, Ordering::SeqCst);
+        let before = self.bytes.fetch_add(weight, Ordering::SeqCst);
         self.pieces.push(piece);
-        before + len >= WINDOW
+        before + weight >= WINDOW
     }
 
     /// Takes the oldest piece; the flag is true where half of the window is free. Runs on: any
     /// thread, one at a time.
     pub fn pop(&self) -> Option<(Buf, bool)> {
         let piece = self.pieces.pop()?;
-        let before = self.bytes.fetch_sub(piece.len(), Ordering::SeqCst);
-        let left = before - piece.len();
+        let left = self.bytes.fetch_sub(weight(&piece), Ordering::SeqCst) - weight(&piece);
         Some((piece, left <= WINDOW / 2))
     }
 
@@ -48,7 +52,7 @@ impl Pipe {
         self.bytes.load(Ordering::SeqCst) <= WINDOW / 2
     }
 
-    /// Bytes pushed and not popped yet.
+    /// Bytes pushed and not popped yet; a piece of none counts as one.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::SeqCst)
     }
