@@ -36,11 +36,11 @@ def body(checks, scale):
     nginx = checks.nginx()
     # request, what the log must say: a raw exit_group has no hook that could name the runtime
     cases = [
-        ("exit 0", r"fixture"),
-        ("exit 1", r"fixture"),
-        ("exit 2", r"fixture"),
-        ("exit_group 0", r"worker process \d+ exited"),
-        ("exit_group 2", r"worker process \d+ exited"),
+        ("exit 0", r'runtime "fixture" called exit\(0\)'),
+        ("exit 1", r'runtime "fixture" called exit\(1\)'),
+        ("exit 2", r'runtime "fixture" called exit\(2\)'),
+        ("exit_group 0", r"worker process \d+ was ended.*fixture"),
+        ("exit_group 2", r"worker process \d+ was ended.*fixture"),
         ("crash", r"worker process \d+ exited on signal 11"),
         ("abort", r"worker process \d+ exited on signal 6"),
     ]
@@ -93,6 +93,7 @@ def at_stop(checks):
     nginx.signal(signal.SIGHUP)
     wait_for(lambda: not alive(old), 8)
     checks.check(not alive(old) and serves(nginx, old), "exit(2) at STOP of a reload: the site serves on")
+    checks.check("another is started" not in nginx.log(), "exit(2) at STOP of a reload: no other is announced")
     nginx.signal(signal.SIGQUIT)
     took = nginx.wait_end(10)
     checks.check(took is not None, "exit(2) at STOP of QUIT: nginx ends", took)

@@ -132,11 +132,11 @@ class Checks:
         if self.tap:
             print(f"1..{self.done}")
         for server in self.nginxes:
-            log = server.log()
+            notable = [x for x in server.log().splitlines() if not re.search(r"\[(info|notice|debug)\]|open file resource", x)]
             server.destroy()
-            if self.failed:
-                print(f"--- the end of the error log of {server.prefix}")
-                print("\n".join(log.splitlines()[-25:]))
+            if self.failed and notable:
+                print(f"--- the end of the error log in {server.prefix}, without info and notice")
+                print("\n".join(notable[-12:]))
         sys.exit(1 if self.failed else 0)
 
 

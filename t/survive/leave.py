@@ -63,7 +63,7 @@ def term(checks):
     checks.check("exited on signal" not in nginx.log(), "TERM: nobody crashed")
     checks.check(not nginx.bad_lines(r"lost|unended|not ended|did not stop"), "TERM: what is lost is all that is logged",
                  nginx.bad_lines(r"lost|unended|not ended|did not stop")[:3])
-    checks.check(nginx.log_has(r"(?i)(20|21) (tasks?|calls?)"), "TERM: what was lost is counted in the log",
+    checks.check(nginx.log_has(r"fixture.*\b20 accepted tasks lost"), "TERM: what was lost is counted in the log",
                  [x for x in nginx.log().splitlines() if "fixture" in x or "nffi" in x][-3:])
 
 
