@@ -16,10 +16,10 @@ use std::{
     sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicUsize, Ordering},
 };
 
-use nffi_core::registry;
+use nffi_core::{host::HOST, registry};
 use nginx_sys::{
     NGX_LOG_ALERT, NGX_LOG_WARN, NGX_MAX_PROCESSES, NGX_PROCESS_WORKER, ngx_cycle, ngx_last_process, ngx_log_t,
-    ngx_process, ngx_process_slot, ngx_processes, ngx_test_config,
+    ngx_process, ngx_process_slot, ngx_processes, ngx_quit, ngx_terminate, ngx_test_config,
 };
 
 use crate::{errlog, sema::symbol};
@@ -152,7 +152,7 @@ unsafe extern "C" fn exiting(status: c_int, _: *mut c_void) {
         return;
     }
     if UP.load(Ordering::Acquire) {
-        let name = registry::current_name();
+        let name = HOST.registry.with(registry::current(), |runtime| runtime.name.clone());
         let who = name.map_or_else(|| "code in the worker".to_owned(), |name| format!("nffi runtime \"{name}\""));
         let message = format!("{who} called exit({status}): the worker ends, its requests are lost");
         // Off the event loop: nginx's log may not be touched, but its descriptor may be written.
@@ -324,25 +324,26 @@ unsafe extern "C" fn reap(signal: c_int, info: *mut libc::siginfo_t, context: *m
             let process = &raw mut (*processes)[number];
             (*process).set_respawn(1);
             if (*process).exited() != 0 && libc::WIFEXITED((*process).status) {
-                tell((*process).pid, libc::WEXITSTATUS((*process).status), number);
+                let leaving = (*process).exiting() != 0 || ngx_quit != 0 || ngx_terminate != 0;
+                tell((*process).pid, libc::WEXITSTATUS((*process).status), number, leaving);
             }
         }
     }
 }
 
 /// Logs who may have ended a worker that was up. Runs on: master.
-fn tell(pid: i32, status: i32, number: usize) {
+fn tell(pid: i32, status: i32, number: usize, leaving: bool) {
     let mut names = String::new();
     if let Some(slot) = slot(number) {
         slot.pid.store(0, Ordering::Release);
         let bytes: Vec<u8> = slot.names.iter().map(|b| b.load(Ordering::Relaxed)).take_while(|&b| b != 0).collect();
         names = String::from_utf8_lossy(&bytes).into_owned();
     }
+    let next = if leaving { "it was leaving anyway" } else { "another is started" };
     errlog::cycle(
         NGX_LOG_ALERT as _,
         format_args!(
-            "nffi: worker process {pid} was ended by code in it, with exit code {status}; another is started; \
-             its runtimes: {names}"
+            "nffi: worker process {pid} was ended by code in it, with exit code {status}; {next}; its runtimes: {names}"
         ),
     );
 }

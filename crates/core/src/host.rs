@@ -17,7 +17,7 @@ use crate::{
     buf::Buf,
     done::{self, BULLETIN, Done, Sink},
     log::{Line, Log, MAX_MESSAGE},
-    registry::Registry,
+    registry::{self, Registry},
     slot::{Answer, Slot, Table},
     word::{CANCELLED, Dead, NEWS, OVERFLOW, READER_WAITS, SENDER_WAITS, WRITER_WAITS},
 };
@@ -102,16 +102,10 @@ impl Host {
 
     /// Someone answered what is not there. Runs on: runtime thread.
     fn bad(&self, function: &str, task: u64) -> i32 {
-        let runtime = crate::registry::current_number();
-        if let Some(runtime) = runtime {
-            self.registry.with(u64::from(runtime) + 1, |r| r.bad_answers.fetch_add(1, Ordering::Relaxed));
-        }
-        self.push_line(
-            runtime.unwrap_or(u32::MAX),
-            0,
-            abi::NFFI_LOG_ERR,
-            format!("{function}() for task {task:#x}, which has ended already or never was").as_bytes(),
-        );
+        let queue = registry::current();
+        self.registry.with(queue, |runtime| runtime.bad_answers.fetch_add(1, Ordering::Relaxed));
+        let message = format!("{function}() for task {task:#x}, which has ended already or never was");
+        self.push_line(number_of(queue), 0, abi::NFFI_LOG_ERR, message.as_bytes());
         abi::NFFI_BAD
     }
 
@@ -283,6 +277,11 @@ pub fn table() -> &'static abi::nffi_host {
     &TABLE
 }
 
+/// The number of the runtime that a queue's handle means; one that is none for a handle that is.
+fn number_of(queue: u64) -> u32 {
+    u32::try_from(queue.wrapping_sub(1)).unwrap_or(u32::MAX)
+}
+
 /// The panic barrier: nothing unwinds into a runtime.
 fn guard<T>(otherwise: T, f: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or(otherwise)
@@ -363,7 +362,7 @@ unsafe extern "C" fn log(queue: u64, task: u64, level: c_int, message: *const c_
     }
     // SAFETY: the ABI: len bytes, valid for the call.
     let message = unsafe { slice::from_raw_parts(message.cast::<u8>(), len) };
-    let runtime = u32::try_from(queue.wrapping_sub(1)).unwrap_or(u32::MAX);
+    let runtime = number_of(queue);
     let level = u32::try_from(level).unwrap_or(abi::NFFI_LOG_ERR);
     guard((), || HOST.push_line(runtime, task, level, message));
 }

@@ -1,7 +1,7 @@
 //! Runtimes by handle, for the functions that runtimes call from their threads.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -13,9 +13,14 @@ use crate::runtime::Runtime;
 pub struct Registry(RwLock<Vec<Option<Arc<Runtime>>>>);
 
 thread_local! {
-    /// The runtime that this thread served last: saves the lock on every poll, and tells whose
-    /// thread this is when it does something that ends the process.
+    /// The runtime that this thread served last: saves the lock on every poll.
     static LAST: RefCell<Option<(u64, Arc<Runtime>)>> = const { RefCell::new(None) };
+}
+
+thread_local! {
+    /// The same runtime's handle. It has no destructor: it is there for exit handlers too, which
+    /// run after those of the thread that called exit().
+    static CURRENT: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Registry {
@@ -55,16 +60,12 @@ impl Registry {
 
 /// This thread works for that runtime.
 pub fn remember(handle: u64, runtime: Arc<Runtime>) {
+    CURRENT.set(handle);
     // Fails while the thread ends; then nobody needs to know any more.
     let _ = LAST.try_with(|last| last.replace(Some((handle, runtime))));
 }
 
-/// The number of the runtime that this thread served last. Runs on: any thread.
-pub fn current_number() -> Option<u32> {
-    LAST.try_with(|last| last.try_borrow().ok()?.as_ref().map(|(_, runtime)| runtime.number)).ok().flatten()
-}
-
-/// The name of the runtime that this thread served last. Runs on: any thread.
-pub fn current_name() -> Option<String> {
-    LAST.try_with(|last| last.try_borrow().ok()?.as_ref().map(|(_, runtime)| runtime.name.clone())).ok().flatten()
+/// The handle of the runtime that this thread served last; 0: none. Runs on: any thread.
+pub fn current() -> u64 {
+    CURRENT.get()
 }

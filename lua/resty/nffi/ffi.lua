@@ -91,6 +91,9 @@ local _M = {
 
 local reply = _M.reply
 
+-- What nginx's timers and ngx_lua hold, in ms.
+local MAX_TIMEOUT = 2147483647
+
 
 -- What the reply says of a failure: nil, message, status. The status is the runtime's; it is nil
 -- where the message is nffi's own.
@@ -142,7 +145,7 @@ function _M.to_timeout(opts)
         return 0
     end
     -- Also refuses NaN.
-    if type(timeout) ~= "number" or not (timeout > 0) then
+    if type(timeout) ~= "number" or not (timeout > 0 and timeout <= MAX_TIMEOUT) then
         return nil, "bad timeout"
     end
     return timeout
