@@ -51,6 +51,29 @@ impl Drop for Blocked {
     }
 }
 
+/// Lets every handler of the process run on the alternate stack of the thread that it interrupts,
+/// where there is one. Language runtimes with small stacks (Go) need it of each handler, also of
+/// those that another runtime brought, and end the process where it is missing. Runs on: any
+/// thread, after a library was initialised.
+pub fn allow_alternate_stacks() {
+    for signal in 1..=libc::SIGRTMAX() {
+        let mut action = MaybeUninit::<libc::sigaction>::uninit();
+        // SAFETY: asking for an action (signals that are none are refused), then setting the same
+        // one with one flag more.
+        unsafe {
+            if libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) != 0 {
+                continue;
+            }
+            let mut action = action.assume_init();
+            let handled = action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN;
+            if handled && action.sa_flags & libc::SA_ONSTACK == 0 {
+                action.sa_flags |= libc::SA_ONSTACK;
+                libc::sigaction(signal, &action, ptr::null_mut());
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +85,28 @@ mod tests {
             libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), set.as_mut_ptr());
             libc::sigismember(set.as_ptr(), signal) == 1
         }
+    }
+
+    extern "C" fn handler(_: i32) {}
+
+    #[test]
+    fn handlers_get_the_flag_and_keep_the_rest() {
+        let flags = |signal| {
+            let mut action = MaybeUninit::<libc::sigaction>::uninit();
+            // SAFETY: only asks.
+            unsafe {
+                libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
+                let action = action.assume_init();
+                (action.sa_sigaction, action.sa_flags)
+            }
+        };
+        // SAFETY: a handler that does nothing, for a signal that nobody sends.
+        unsafe { libc::signal(libc::SIGUSR2, handler as *const () as usize) };
+        let (_, before) = flags(libc::SIGUSR2);
+        assert_eq!(before & libc::SA_ONSTACK, 0);
+        allow_alternate_stacks();
+        assert_eq!(flags(libc::SIGUSR2), (handler as *const () as usize, before | libc::SA_ONSTACK));
+        assert_eq!(flags(libc::SIGUSR1).1 & libc::SA_ONSTACK, 0, "no handler, no flag");
     }
 
     #[test]
