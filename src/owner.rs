@@ -76,7 +76,7 @@ pub struct Owners {
     list: Vec<Owner>,
     free: Vec<u32>,
     semas: Vec<Sema>,
-    /// Of closed streams, with a coroutine that has been posted and not resumed yet.
+    /// To be destroyed by the sweep, once nobody waits on them any more.
     retired: Vec<Sema>,
     /// Where the next sweep goes on.
     swept: usize,
@@ -125,11 +125,12 @@ impl Owners {
     }
 
     fn put_back(&mut self, sem: Sema) {
-        // Only a clean one: a stale post would wake the next coroutine at once.
+        // Only a clean one: a stale post would wake the next coroutine at once. The others are not
+        // destroyed here: this may run below the semaphore's own handler, which looks at it again.
         if self.semas.len() < POOLED && self.api.count(&sem) == 0 {
             self.semas.push(sem);
         } else {
-            self.api.destroy(sem);
+            self.retired.push(sem);
         }
     }
 
@@ -323,7 +324,7 @@ impl Owners {
             if self.api.is_waiting(&sem) {
                 self.retired.push(sem);
             } else {
-                self.put_back(sem);
+                self.api.destroy(sem);
             }
         }
         for _ in 0..budget.min(self.list.len()) {

@@ -74,12 +74,12 @@ impl Done {
 pub fn push(done: &Done, table: &Table, slot: u32) -> bool {
     done.push(slot, |head| {
         if let Some(slot) = table.get(slot) {
-            slot.next.store(head, std::sync::atomic::Ordering::Relaxed);
+            slot.next.store(head, Ordering::Relaxed);
         }
     })
 }
 
 /// [`Done::take`] through the table.
 pub fn take(done: &Done, table: &Table, slots: &mut Vec<u32>) {
-    done.take(slots, |slot| table.get(slot).map_or(EMPTY, |s| s.next.load(std::sync::atomic::Ordering::Relaxed)));
+    done.take(slots, |slot| table.get(slot).map_or(EMPTY, |s| s.next.load(Ordering::Relaxed)));
 }

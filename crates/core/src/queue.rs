@@ -5,12 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_queue::{ArrayQueue, SegQueue};
 use nffi_abi as abi;
 
 use crate::{
     pollfd::PollFd,
-    primitive::{AtomicBool, AtomicUsize, Ordering},
+    primitive::{ArrayQueue, AtomicBool, AtomicUsize, Ordering, SegQueue},
     slot::Table,
     wake::Wake,
 };

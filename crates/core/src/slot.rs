@@ -10,24 +10,19 @@
 //! | `answer`  | the runtime thread inside the section    | event loop, once ENDED                 |
 //! | `pieces`  | loop while FREE, or inside the section   | both, while the task is RUNNING        |
 
-use std::{
-    cell::UnsafeCell,
-    ptr,
-    sync::{
-        Arc,
-        atomic::{AtomicPtr, AtomicU32, Ordering},
-    },
-};
+use std::{ptr, sync::Arc};
 
 use crate::{
     buf::Buf,
     pipe::Pieces,
+    primitive::{AtomicPtr, AtomicU32, Ordering, UnsafeCell},
     word::{self, LOW_BITS, Word},
 };
 
-const CHUNK: usize = 1024;
+// Small under loom, which keeps an account of every atomic.
+const CHUNK: usize = if cfg!(loom) { 4 } else { 1024 };
 /// Slots there can be; slot 0 is the bulletin of [`crate::done`], never a task.
-pub const MAX_SLOTS: usize = 1 << LOW_BITS;
+pub const MAX_SLOTS: usize = if cfg!(loom) { 8 } else { 1 << LOW_BITS };
 
 /// The request as poll() hands it out.
 #[derive(Debug)]
@@ -87,7 +82,7 @@ impl Slot {
     pub unsafe fn fill(&self, runtime: u32, request: Request, pieces: Option<Arc<Pieces>>) {
         self.runtime.store(runtime, Ordering::Relaxed);
         // SAFETY: a FREE slot is touched by the event loop only (the caller's promise).
-        unsafe { *self.request.get() = request };
+        self.request.with_mut(|cell| unsafe { *cell = request });
         self.pieces.store(pieces.map_or(ptr::null_mut(), |p| Arc::into_raw(p).cast_mut()), Ordering::Relaxed);
     }
 
@@ -97,7 +92,7 @@ impl Slot {
     /// The caller has just made the task RUNNING and uses the reference before the task can end.
     pub unsafe fn request(&self) -> &Request {
         // SAFETY: written before QUEUED was published, not written again before FREE.
-        unsafe { &*self.request.get() }
+        self.request.with(|cell| unsafe { &*cell })
     }
 
     /// The flags the task was delivered with. Runs on: runtime thread.
@@ -106,7 +101,7 @@ impl Slot {
     /// The caller is inside the section of `word`.
     pub unsafe fn request_flags(&self) -> u32 {
         // SAFETY: as in request(); the task cannot end inside another thread's section.
-        unsafe { (*self.request.get()).flags }
+        self.request.with(|cell| unsafe { (*cell).flags })
     }
 
     /// Leaves the answer. Runs on: runtime thread.
@@ -115,7 +110,7 @@ impl Slot {
     /// The caller is inside the section of `word` (between `enter` and `end`).
     pub unsafe fn set_answer(&self, answer: Answer) {
         // SAFETY: one thread at a time is inside the section, and the loop reads after ENDED.
-        unsafe { *self.answer.get() = answer };
+        self.answer.with_mut(|cell| unsafe { *cell = answer });
     }
 
     /// The pieces, made now if there are none. Runs on: runtime thread.
@@ -156,8 +151,9 @@ impl Slot {
         // SAFETY: no runtime thread may enter any more, so the loop alone touches the cells;
         // the pointer, where not NULL, is a strong count that is now ours.
         unsafe {
-            (*self.request.get()).data = Buf::none();
-            let answer = std::mem::replace(&mut *self.answer.get(), Answer { status: 0, data: Buf::none() });
+            self.request.with_mut(|cell| (*cell).data = Buf::none());
+            let none = Answer { status: 0, data: Buf::none() };
+            let answer = self.answer.with_mut(|cell| std::mem::replace(&mut *cell, none));
             (answer, (!pieces.is_null()).then(|| Arc::from_raw(pieces)))
         }
     }
@@ -166,12 +162,12 @@ impl Slot {
 /// All slots of the process.
 #[derive(Debug)]
 pub struct Table {
-    chunks: Box<[AtomicPtr<[Slot; CHUNK]>]>,
+    chunks: Box<[std::sync::atomic::AtomicPtr<[Slot; CHUNK]>]>,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self { chunks: (0..MAX_SLOTS / CHUNK).map(|_| AtomicPtr::new(ptr::null_mut())).collect() }
+        Self { chunks: (0..MAX_SLOTS / CHUNK).map(|_| Default::default()).collect() }
     }
 }
 
@@ -217,7 +213,7 @@ impl Drop for Table {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let pieces = *self.pieces.get_mut();
+        let pieces = self.pieces.load(Ordering::Relaxed);
         if !pieces.is_null() {
             // SAFETY: the slot's own strong count.
             drop(unsafe { Arc::from_raw(pieces) });
