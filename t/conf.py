@@ -117,6 +117,14 @@ RIGHT = {
 }
 
 
+# The thread pool's sink exists where nginx has the patch, and nowhere else.
+PATCHED = any(b"ngx_thread_pool_post_done" in p.read_bytes() for p in map(pathlib.Path, (BINARY, f"{BINARY}.bin")) if p.is_file())
+if PATCHED:
+    RIGHT["thread_pool, with the patch"] = "nffi_done_sink thread_pool;"
+else:
+    WRONG["thread_pool, without the patch"] = ("nffi_done_sink thread_pool;", "thread_pool.*patch", 1)
+
+
 def test(text, folder):
     conf = folder / "nginx.conf"
     lines = [f"load_module {m};" for m in MODULES] + [

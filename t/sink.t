@@ -1,6 +1,9 @@
 # The done sink: the patched nginx's own thread pool queue where it is there, else the eventfd; or as told.
 use NFFI 'no_plan';
 
+# nginx has one eventfd of its own, for its thread pools; the eventfd sink is a second.
+our $fds = sink eq 'thread_pool' || sink eq 'auto' && is_patched ? 1 : 2;
+
 run_tests();
 
 __DATA__
@@ -40,3 +43,33 @@ end
 t.show(nffi.call("fixture", "sleep 5 x"))
 --- response_body
 x
+
+
+
+=== TEST 3: the one that was chosen
+--- lua
+local n = 0
+local p = io.popen("ls -l /proc/" .. ngx.worker.pid() .. "/fd")
+for line in p:lines() do
+  n = n + (line:find("[eventfd]", 1, true) and 1 or 0)
+end
+p:close()
+t.show(nffi.call("fixture", "echo " .. n))
+--- response_body eval
+"$::fds\n"
+
+
+
+=== TEST 4: auto: the thread pool's where nginx has the patch
+--- http_config
+nffi_done_sink auto;
+--- lua
+local n = 0
+local p = io.popen("ls -l /proc/" .. ngx.worker.pid() .. "/fd")
+for line in p:lines() do
+  n = n + (line:find("[eventfd]", 1, true) and 1 or 0)
+end
+p:close()
+t.show(nffi.call("fixture", "echo " .. n))
+--- response_body eval
+NFFI::is_patched ? "1\n" : "2\n"

