@@ -125,40 +125,7 @@ sub1 sub2 sub3 main
 
 
 
-=== TEST 8: ssl_certificate_by_lua
---- http_config
-server {
-    listen unix:$TEST_NGINX_HTML_DIR/tls.sock ssl;
-    server_name test.invalid;
-    ssl_certificate $TEST_NGINX_T/fixtures/tls.crt;
-    ssl_certificate_key $TEST_NGINX_T/fixtures/tls.key;
-    ssl_certificate_by_lua_block {
-        ngx.ctx.cert = require("resty.nffi").call("fixture", "sleep 10 certificate")
-        ngx.log(ngx.WARN, "in the handshake: ", ngx.ctx.cert)
-    }
-    location / { content_by_lua_block { ngx.say("hello over TLS") } }
-}
---- lua
-local sock = ngx.socket.tcp()
-sock:settimeout(2000)
-assert(sock:connect("unix:$TEST_NGINX_HTML_DIR/tls.sock"))
-t.show((sock:sslhandshake(nil, "test.invalid", false)) and "shaken")
-assert(sock:send("GET / HTTP/1.0\r\nHost: test.invalid\r\n\r\n"))
-local all = sock:receive("*a")
-t.show(all:match("hello over TLS"))
-sock:close()
---- response_body
-shaken
-hello over TLS
---- error_log
-in the handshake: certificate
---- no_error_log
-[error]
-[alert]
-
-
-
-=== TEST 9: inside pcall and xpcall
+=== TEST 8: inside pcall and xpcall
 --- lua
 t.show(pcall(nffi.call, "fixture", "sleep 5 in pcall"))
 t.show(xpcall(function() return nffi.call("fixture", "sleep 5 in xpcall") end, debug.traceback))
@@ -168,7 +135,7 @@ true | in xpcall
 
 
 
-=== TEST 10: after a call, the request goes on as if nothing had been: body, sleep, cosocket
+=== TEST 9: after a call, the request goes on as if nothing had been: body, sleep, cosocket
 --- request
 POST /t
 the body
@@ -183,7 +150,7 @@ the body
 
 
 
-=== TEST 11: semaphores of the caller's own are not disturbed
+=== TEST 10: semaphores of the caller's own are not disturbed
 --- lua
 local sem = require("ngx.semaphore").new()
 local waiter = ngx.thread.spawn(function()
