@@ -35,27 +35,52 @@ suite_env() {
   export NFFI_ROOT=$ROOT NFFI_LUA_PATH=$NGINX_LUA_PATH NFFI_FIXTURES=$TARGET/fixtures NFFI_TEST_SINK=$sink
 }
 
-# run_suites LABEL FILE...: prove, with the environment as it is. Reports what it ran; fails when
-# a test failed, and when none ran.
+# run_suites LABEL FILE...: prove, with the environment as it is. Reports what it ran; fails when a test failed,
+# when none ran, and when an nginx is left behind. Its folder, $SUITES_DIR, is removed when all went well.
 run_suites() {
-  local label=$1 dir log file files=() rc=0 counts
+  local label=$1 file files=() rc=0 counts
   shift
   for file in "$@"; do
     files+=("$(realpath "$file")")
   done
-  # Test::Nginx makes its server roots in ./t, one a port.
-  dir=$TARGET/suites/$(tr -cs 'A-Za-z0-9.\n' '-' <<<"$label")
-  log=$dir/prove.log
-  rm -rf "$dir"
-  mkdir -p "$dir/t"
+  # A folder of this run's own: Test::Nginx makes its server roots in ./t, one a port.
+  SUITES_DIR=${SUITES_DIR:-$(new_suites_dir)}
+  mkdir -p "$SUITES_DIR/t"
   (
-    cd "$dir"
+    cd "$SUITES_DIR"
     TEST_NGINX_RANDOMIZE=1 prove --jobs "${SUITE_JOBS:-2}" --timer "${files[@]}"
-  ) 2>&1 | tee "$log" || rc=$?
-  counts=$(sed -n 's/^Files=\([0-9]*\), Tests=\([0-9]*\),.*/\1 files, \2 tests/p' "$log" | tail -n 1)
-  report "$label: ${counts:-nothing ran}"
-  [[ -n $counts && $counts != *" 0 tests" ]] || return 1
+  ) 2>&1 | tee "$SUITES_DIR/prove.log" || rc=$?
+  counts=$(sed -n 's/^Files=\([0-9]*\), Tests=\([0-9]*\),.*/\1 files, \2 tests/p' "$SUITES_DIR/prove.log" | tail -n 1)
+  [[ -n $counts && $counts != *" 0 tests" ]] || counts="nothing ran" rc=1
+  end_leftovers "$SUITES_DIR/t/" || counts+="; an nginx did not end" rc=1
+  if ((rc)); then
+    report "$label: $counts, FAILED; server roots and output: ${SUITES_DIR#"$ROOT/"}"
+  else
+    report "$label: $counts"
+    rm -rf "$SUITES_DIR"
+  fi
+  unset SUITES_DIR
   return "$rc"
+}
+
+# What failed is kept for a day.
+new_suites_dir() {
+  mkdir -p "$TARGET/suites"
+  find "$TARGET/suites" -mindepth 1 -maxdepth 1 -mmin +1440 -exec rm -rf {} +
+  mktemp -d "$TARGET/suites/XXXXXX"
+}
+
+# end_leftovers PATH: processes that have PATH on their command line get 10 s to end, and are ended then.
+end_leftovers() {
+  local tries pids
+  for ((tries = 0; tries < 100; tries++)); do
+    pgrep -f -- "$1" >/dev/null || return 0
+    sleep 0.1
+  done
+  mapfile -t pids < <(pgrep -f -- "$1")
+  ps -o pid,stat,etime,args -p "$(IFS=, && echo "${pids[*]}")" >&2
+  kill -KILL "${pids[@]}"
+  return 1
 }
 
 # suites [NAME...]: files of t/, a line each: what scripts/test was given, else the ones named, else all.
