@@ -28,10 +28,11 @@ use crate::{conf, errlog, events::Event, owner::Owners, process, sema, sink};
 const TICK: usize = 50;
 const SWEEP: usize = 25_000;
 /// While so few tasks are in flight, and for so long, a spinning worker looks for their answers
-/// before it goes back to sleep; after so many rounds it lets the loop see its other events.
+/// before it goes back to sleep.
 const SPIN_TASKS: usize = 4;
 const SPIN: Duration = Duration::from_micros(10);
-const SPIN_ROUNDS: u32 = 32;
+/// After so many rounds of answers without a sleep the loop sees its other events.
+const LOOK_ROUNDS: u32 = 32;
 /// What TERM leaves to the runtimes.
 const TERM_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -57,7 +58,8 @@ pub struct Worker {
     tick: Event,
     /// Events that are posted now will be run before the loop sleeps.
     in_loop: bool,
-    spun: u32,
+    /// How often in a row answers were there without a sleep.
+    rounds: u32,
     /// When the tick first saw the worker exit gracefully.
     exiting_since: Option<ngx_msec_t>,
 }
@@ -108,7 +110,7 @@ impl Worker {
             flush: Event::new(Some(on_flush)),
             tick: Event::new(Some(on_tick)),
             in_loop: false,
-            spun: 0,
+            rounds: 0,
             exiting_since: None,
         };
         for spec in specs {
@@ -234,23 +236,27 @@ impl Worker {
         }
     }
 
-    /// Wakes the runtimes; then, where one of them spins and little is in flight, looks for the
-    /// answers for a moment. True where there are some.
-    fn wake_and_spin(&mut self) -> bool {
-        let Some(in_flight) = self.dispatch.flush() else { return false };
-        if in_flight == 0 || in_flight > SPIN_TASKS || self.spun >= SPIN_ROUNDS || !HOST.done.watch() {
-            self.spun = 0;
+    /// Wakes the runtimes, and looks whether answers are there already: on one core the wake lets
+    /// the runtime run at once. Meanwhile nobody has to notify. Where a runtime spins and little is
+    /// in flight, looks for a moment longer. True where there are answers.
+    fn wake_and_look(&mut self) -> bool {
+        let watched = self.rounds < LOOK_ROUNDS && HOST.done.watch();
+        let spinning = self.dispatch.flush();
+        if !watched {
+            self.rounds = 0;
             return !HOST.done.is_empty();
         }
-        let end = Instant::now() + SPIN;
-        while HOST.done.is_empty() && Instant::now() < end {
-            std::hint::spin_loop();
+        if spinning.is_some_and(|in_flight| in_flight > 0 && in_flight <= SPIN_TASKS) {
+            let end = Instant::now() + SPIN;
+            while HOST.done.is_empty() && Instant::now() < end {
+                std::hint::spin_loop();
+            }
         }
         if HOST.done.unwatch() {
-            self.spun = 0;
+            self.rounds = 0;
             return false;
         }
-        self.spun += 1;
+        self.rounds += 1;
         true
     }
 
@@ -330,7 +336,7 @@ unsafe extern "C" fn on_done(_: *mut ngx_event_t) {
 
 unsafe extern "C" fn on_flush(_: *mut ngx_event_t) {
     with(|worker| {
-        if worker.wake_and_spin() {
+        if worker.wake_and_look() {
             worker.drain();
         }
     });
