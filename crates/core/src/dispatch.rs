@@ -197,9 +197,15 @@ impl Dispatch {
 
     /// Starts a runtime; calls may be submitted at once. Its number is never used again.
     pub fn start(&mut self, spec: Spec) -> u32 {
-        let runtime = self.host.registry.add(|number| Runtime::new(number, &spec));
-        let number = runtime.number;
-        debug_assert_eq!(number as usize, self.runtimes.len());
+        let runtime = self.adopt(&spec);
+        runtime::start(self.host, &runtime, spec);
+        runtime.number
+    }
+
+    /// Makes a runtime known, without a thread that starts it.
+    pub(crate) fn adopt(&mut self, spec: &Spec) -> Arc<Runtime> {
+        let runtime = self.host.registry.add(|number| Runtime::new(number, spec));
+        debug_assert_eq!(runtime.number as usize, self.runtimes.len());
         self.runtimes.push(Entry {
             runtime: runtime.clone(),
             state: State::Starting,
@@ -208,8 +214,7 @@ impl Dispatch {
             abandoned: 0,
             unflushed: false,
         });
-        runtime::start(self.host, &runtime, spec);
-        number
+        runtime
     }
 
     pub fn entry(&self, number: u32) -> Option<&Entry> {

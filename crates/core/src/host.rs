@@ -109,7 +109,7 @@ impl Host {
         abi::NFFI_BAD
     }
 
-    fn push_line(&self, runtime: u32, task: u64, level: u32, message: &[u8]) {
+    pub(crate) fn push_line(&self, runtime: u32, task: u64, level: u32, message: &[u8]) {
         let message = &message[..message.len().min(MAX_MESSAGE)];
         if self.is_closed() {
             let text = String::from_utf8_lossy(message);
@@ -138,7 +138,7 @@ impl Host {
         })
     }
 
-    fn finish(&self, function: &str, task: u64, answer: Answer) -> i32 {
+    pub(crate) fn finish(&self, function: &str, task: u64, answer: Answer) -> i32 {
         let Ok(entered) = self.enter(task) else {
             return self.bad(function, task);
         };
@@ -153,7 +153,7 @@ impl Host {
         if before & CANCELLED != 0 { abi::NFFI_GONE } else { abi::NFFI_OK }
     }
 
-    fn write(&self, task: u64, piece: Buf) -> i32 {
+    pub(crate) fn write(&self, task: u64, piece: Buf) -> i32 {
         let Ok(entered) = self.enter(task) else {
             return self.bad("write", task);
         };
@@ -193,7 +193,7 @@ impl Host {
         abi::NFFI_FULL
     }
 
-    fn read(&self, task: u64) -> Result<Buf, i32> {
+    pub(crate) fn read(&self, task: u64) -> Result<Buf, i32> {
         let Ok(entered) = self.enter(task) else {
             return Err(self.bad("read", task));
         };
@@ -225,7 +225,7 @@ impl Host {
         take().ok_or(abi::NFFI_EOF)
     }
 
-    fn cancelled(&self, task: u64) -> i32 {
+    pub(crate) fn cancelled(&self, task: u64) -> i32 {
         let flags =
             self.table.resolve(task).ok_or(Dead).and_then(|(slot, _, generation)| slot.word.running(generation));
         match flags {

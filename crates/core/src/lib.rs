@@ -22,6 +22,7 @@
 //! | [`options`]  | a runtime's settings and its configuration string                           |
 //! | [`signals`]  | keeping the process's signals off runtime threads                           |
 //! | [`log`]      | log lines of runtimes on their way to the event loop                        |
+//! | `models`     | all of this between threads, under loom                                     |
 //!
 //! # Threads
 //!
@@ -35,6 +36,8 @@ pub mod done;
 pub mod host;
 pub mod library;
 pub mod log;
+#[cfg(loom)]
+mod models;
 pub mod options;
 pub mod pipe;
 pub mod pollfd;

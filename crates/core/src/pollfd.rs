@@ -45,7 +45,8 @@ impl<C: Counter> Flag<C> {
     /// Call it before the last look. Runs on: any thread.
     pub fn lower(&self) {
         self.counter.lower();
-        self.raised.store(false, Ordering::SeqCst);
+        // A swap, as in raise(): of two swaps one sees the other.
+        self.raised.swap(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 }

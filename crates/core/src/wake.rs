@@ -2,7 +2,7 @@
 //!
 //! A producer pushes, then looks for sleepers. A consumer counts itself as a sleeper, then looks
 //! for work once more. With a SeqCst fence between the two steps on both sides at least one of
-//! them sees the other (tests/loom.rs proves it). One wake wakes one sleeper; a poller that
+//! them sees the other (models/parking.rs proves it). One wake wakes one sleeper; a poller that
 //! leaves work behind wakes the next, so that the event loop pays for one wake at most.
 
 use std::time::Instant;
@@ -56,19 +56,22 @@ impl Wake {
     pub fn wait(&self, deadline: Option<Instant>, is_work: impl Fn() -> bool) {
         let mut tickets = lock(&self.tickets);
         self.sleepers.store(self.sleepers.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if !is_work() {
-            while *tickets == 0 {
-                let Some(deadline) = deadline else {
-                    tickets = self.condvar.wait(tickets).unwrap_or_else(|p| p.into_inner());
-                    continue;
-                };
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
-                tickets = self.condvar.wait_timeout(tickets, left).unwrap_or_else(|p| p.into_inner()).0;
+        while *tickets == 0 {
+            // Before every sleep, not only the first: a newcomer may have taken the ticket that
+            // this thread was woken for, and who gave it may have pushed more since.
+            fence(Ordering::SeqCst);
+            if is_work() {
+                break;
             }
+            let Some(deadline) = deadline else {
+                tickets = self.condvar.wait(tickets).unwrap_or_else(|p| p.into_inner());
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            tickets = self.condvar.wait_timeout(tickets, left).unwrap_or_else(|p| p.into_inner()).0;
         }
         if *tickets > 0 {
             *tickets -= 1;

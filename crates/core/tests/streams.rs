@@ -85,7 +85,7 @@ fn one_piece_larger_than_the_window() {
     let (number, rt) = world().start_idle(Settings::default());
     let ticket = world().open(number, b"", false);
     let task = rt.next().task;
-    assert_eq!(rt.write(task, &vec![1; WINDOW * 3]), NFFI_FULL);
+    assert_eq!(rt.write(task, &[1; WINDOW * 3]), NFFI_FULL);
     assert_eq!(world().receive(&ticket).expect("a piece").len(), WINDOW * 3);
     assert_eq!(rt.next().kind, NFFI_WRITABLE);
     rt.end(task, 0);
