@@ -31,7 +31,7 @@ impl Host {
     ///
     /// # Safety
     /// `table` is the host's, valid for the life of the process.
-    unsafe fn new(table: *const nffi_host, queue: nffi_queue) -> Option<Self> {
+    pub unsafe fn new(table: *const nffi_host, queue: nffi_queue) -> Option<Self> {
         // SAFETY: as the caller promises; abi and size come first in every version.
         let table = unsafe { table.as_ref() }?;
         let known = table.abi == NFFI_ABI && table.size as usize >= offset_of!(nffi_host, http);

@@ -23,6 +23,8 @@
 
 mod config;
 mod dpkg;
+#[cfg(test)]
+mod fakehost;
 mod ffi;
 mod lane;
 mod query;

@@ -170,3 +170,122 @@ fn answer(call: Call, outcome: Result<Value, Failure>) {
         Err(failure) => call.reply(failure.status, failure.message.as_bytes()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::fakehost::FakeHost;
+
+    const SLOW: &str = r#"{"query":"slow"}"#;
+    const STATS: &str = r#"{"query":"stats"}"#;
+
+    /// A service on a status file of a few hundred packages: enough to be slow for a second.
+    fn serve(slow_threads: usize) -> FakeHost {
+        let fake = FakeHost::new();
+        let path = std::env::temp_dir().join(format!("nffi-packages-{}-{}", std::process::id(), fake.next_task()));
+        let stanza = |n: u32| format!("Package: p{n}\nStatus: install ok installed\nDepends: p{}\n\n", n / 3);
+        std::fs::write(&path, (1..400).map(stanza).collect::<String>()).unwrap();
+        start(fake.host(), &Config { status: path.clone(), threads: 2, slow_threads }).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        fake
+    }
+
+    fn stats(fake: FakeHost) -> Value {
+        let (status, answer) = fake.answer(fake.call(STATS));
+        assert_eq!(status, 0, "{answer}");
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    fn wait_for_load(fake: FakeHost, running: usize, waiting: usize) {
+        let began = Instant::now();
+        while stats(fake)["slow"] != json!({ "running": running, "waiting": waiting }) {
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", stats(fake)["slow"]);
+        }
+    }
+
+    /// Every thread goes, the last one says so, and no task was answered twice.
+    fn stop(fake: FakeHost) {
+        fake.stop();
+        fake.wait_for_stopped();
+        assert_eq!(fake.counts(), (1, 0));
+    }
+
+    #[test]
+    fn answers_and_errors() {
+        let fake = serve(1);
+        let (status, answer) = fake.answer(fake.call(r#"{"query":"search","name":"p399"}"#));
+        assert_eq!(status, 0);
+        assert!(answer.contains(r#""total":1"#), "{answer}");
+        let (status, message) = fake.answer(fake.call("nonsense"));
+        assert_eq!(status, query::BAD_REQUEST);
+        assert!(message.starts_with("bad request: "), "{message}");
+        assert_eq!(stats(fake)["packages"], 399);
+        stop(fake);
+    }
+
+    #[test]
+    fn quick_answers_come_while_every_slow_thread_works() {
+        let fake = serve(1);
+        let slow: Vec<u64> = (0..3).map(|_| fake.call(SLOW)).collect();
+        wait_for_load(fake, 1, 2);
+        for task in slow {
+            assert!(!fake.has_answer(task));
+            fake.cancel(task);
+            assert_eq!(fake.answer(task), (CALLED_OFF, "called off".to_owned()));
+        }
+        wait_for_load(fake, 0, 0);
+        stop(fake);
+    }
+
+    #[test]
+    fn a_slow_query_is_answered() {
+        let fake = serve(1);
+        let (status, answer) = fake.answer(fake.call(SLOW));
+        assert_eq!(status, 0, "{answer}");
+        assert!(answer.contains(r#""packages":399"#), "{answer}");
+        stop(fake);
+    }
+
+    #[test]
+    fn cancelled_before_it_came() {
+        let fake = serve(1);
+        fake.cancel(fake.next_task());
+        assert_eq!(fake.answer(fake.call(SLOW)), (CALLED_OFF, "called off".to_owned()));
+        stop(fake);
+    }
+
+    #[test]
+    fn a_full_lane_is_busy() {
+        let fake = serve(1);
+        let first = fake.call(SLOW);
+        wait_for_load(fake, 1, 0);
+        let rest: Vec<u64> = (0..SLOW_WAITING).map(|_| fake.call(SLOW)).collect();
+        wait_for_load(fake, 1, SLOW_WAITING);
+        assert_eq!(fake.answer(fake.call(SLOW)), (BUSY, "busy: 64 slow queries wait already".to_owned()));
+        stop(fake);
+        assert_eq!(fake.answer(first).0, CALLED_OFF);
+        for task in rest {
+            assert_eq!(fake.answer(task), (BUSY, "stopping".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_dropped_answers_for_itself() {
+        let fake = FakeHost::new();
+        let task = fake.call("x");
+        let Event::Call(call) = fake.host().poll() else { panic!("a call expected") };
+        drop(call);
+        assert_eq!(fake.answer(task).0, query::INTERNAL);
+    }
+
+    #[test]
+    fn a_failed_start_leaves_no_thread() {
+        let fake = FakeHost::new();
+        let config = Config { status: "/nonexistent".into(), ..Config::default() };
+        let error = start(fake.host(), &config).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read /nonexistent: "), "{error}");
+        assert_eq!(fake.counts(), (0, 0));
+    }
+}
