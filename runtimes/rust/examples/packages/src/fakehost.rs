@@ -14,8 +14,10 @@ use crate::ffi::Host;
 /// One queue and its tasks. Queues are numbered from 1; a task's upper half is its queue.
 #[derive(Default)]
 struct Queue {
-    /// kind, task, request
-    events: VecDeque<(u32, u64, &'static [u8])>,
+    /// kind, task
+    events: VecDeque<(u32, u64)>,
+    /// Of the calls that have not ended: a request that is read later is freed memory.
+    requests: HashMap<u64, Box<[u8]>>,
     tasks: u64,
     gone: HashSet<u64>,
     answers: HashMap<u64, (i32, String)>,
@@ -72,10 +74,10 @@ impl FakeHost {
 
     pub fn call(self, request: &str) -> u64 {
         let task = self.next_task();
-        let request = Box::leak(request.as_bytes().to_vec().into_boxed_slice());
         self.change(|queue| {
             queue.tasks += 1;
-            queue.events.push_back((NFFI_CALL, task, request));
+            queue.requests.insert(task, request.as_bytes().into());
+            queue.events.push_back((NFFI_CALL, task));
         });
         task
     }
@@ -84,12 +86,12 @@ impl FakeHost {
     pub fn cancel(self, task: u64) {
         self.change(|queue| {
             queue.gone.insert(task);
-            queue.events.push_front((NFFI_CANCEL, task, b""));
+            queue.events.push_front((NFFI_CANCEL, task));
         });
     }
 
     pub fn stop(self) {
-        self.change(|queue| queue.events.push_back((NFFI_STOP, 0, b"")));
+        self.change(|queue| queue.events.push_back((NFFI_STOP, 0)));
     }
 
     pub fn answer(self, task: u64) -> (i32, String) {
@@ -111,12 +113,15 @@ impl FakeHost {
 }
 
 unsafe extern "C" fn poll(number: u64, events: *mut nffi_event, _max: usize, _timeout_ms: c_int) -> usize {
-    let (kind, task, request) = wait(number, |queue| match queue.events.front().copied() {
-        Some(stop @ (NFFI_STOP, ..)) => Some(stop),
-        Some(_) => queue.events.pop_front(),
-        None => None,
+    let event = wait(number, |queue| {
+        let (kind, task) = *queue.events.front()?;
+        if kind != NFFI_STOP {
+            queue.events.pop_front();
+        }
+        let request = queue.requests.get(&task).map_or(&b""[..], |request| request);
+        let (data, len) = (request.as_ptr().cast(), request.len());
+        Some(nffi_event { kind, task, data, len, ..Default::default() })
     });
-    let event = nffi_event { kind, task, data: request.as_ptr().cast(), len: request.len(), ..Default::default() };
     // SAFETY: there is room for one.
     unsafe { events.write(event) };
     1
@@ -132,6 +137,7 @@ unsafe extern "C" fn reply(task: u64, status: c_int, data: *mut c_char, len: usi
     };
     let mut all = queues();
     let queue = &mut all[(task >> 32) as usize - 1];
+    queue.requests.remove(&task);
     if queue.answers.insert(task, (status, text)).is_some() {
         queue.bad += 1;
         return NFFI_BAD;
