@@ -13,6 +13,7 @@ local stream = require "resty.nffi.stream"
 
 local C = native.C
 local DONE, YIELD = native.DONE, native.YIELD
+local answer = native.answer
 local co_yield = coroutine._yield
 local failure = native.failure
 local ffi_str = ffi.string
@@ -61,13 +62,13 @@ function Runtime.call(self, req, opts)
     end
     local owner = C.ngx_http_nffi_lua_call(r, self.number, req, #req, timeout, reply)
     if owner < 0 then
-        return failure()
+        return failure(reply)
     end
     co_yield()
-    if C.ngx_http_nffi_lua_take(owner, reply) ~= DONE then
-        return failure()
+    if C.ngx_http_nffi_lua_take(owner, answer) ~= DONE then
+        return failure(answer)
     end
-    return ffi_str(reply.data, reply.len)
+    return ffi_str(answer.data, answer.len)
 end
 
 
@@ -80,7 +81,7 @@ function Runtime.cast(self, req)
         return nil, err
     end
     if C.ngx_http_nffi_lua_cast(get_request(), self.number, req, #req, reply) ~= DONE then
-        return failure()
+        return failure(reply)
     end
     return true
 end
@@ -126,7 +127,7 @@ end
 -- "unloaded". Returns true; or nil, err.
 function Runtime.unload(self)
     if C.ngx_http_nffi_lua_unload(self.number, reply) ~= DONE then
-        return failure()
+        return failure(reply)
     end
     return true
 end
@@ -139,7 +140,7 @@ function _M.get(name)
     end
     local number = C.ngx_http_nffi_lua_find(name, #name, reply)
     if number < 0 then
-        return failure()
+        return failure(reply)
     end
     return setmetatable({ number = number, name = name }, runtime_mt)
 end
@@ -168,13 +169,19 @@ end
 -- stop_timeout, max_request, max_response, spin, as in nffi_runtime; times in ms, sizes in bytes.
 -- Returns the runtime; or nil, err.
 function _M.load(library, config, opts)
-    if type(library) ~= "string" or library == "" then
+    if type(library) ~= "string" then
         return nil, "bad library: string expected, got " .. type(library)
+    end
+    if library == "" then
+        return nil, "bad library: its name is empty"
     end
     if config == nil then
         config = ""
     elseif type(config) ~= "string" then
         return nil, "bad configuration: string expected, got " .. type(config)
+    end
+    if opts and type(opts) ~= "table" then
+        return nil, "bad options: table expected, got " .. type(opts)
     end
     local settings = settings_t(NAN, NAN, NAN, NAN, NAN, NAN, NAN)
     for option, value in pairs(opts or {}) do
@@ -191,7 +198,7 @@ function _M.load(library, config, opts)
     end
     local number = C.ngx_http_nffi_lua_load(library, #library, config, #config, settings, reply)
     if number < 0 then
-        return failure()
+        return failure(reply)
     end
     local rc = C.ngx_http_nffi_lua_ready(sleeper(), number, reply)
     if rc == YIELD then
@@ -199,7 +206,7 @@ function _M.load(library, config, opts)
         rc = C.ngx_http_nffi_lua_ready(nil, number, reply)
     end
     if rc ~= DONE then
-        return failure()
+        return failure(reply)
     end
     return setmetatable({ number = number, library = library }, runtime_mt)
 end

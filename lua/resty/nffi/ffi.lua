@@ -1,9 +1,21 @@
 -- The C functions of ngx_http_nffi_module that resty.nffi is made of (src/lua.rs and below), and
--- the one reply structure that they share. A VM declares them once.
+-- the reply structures that they fill in. A VM declares them once.
 
 local ffi = require "ffi"
 local base = require "resty.core.base"
 
+-- Made known by the module before any Lua runs.
+local can_yield = package.preload["resty.nffi.can_yield"]
+if not can_yield then
+    -- Else the next require would say no more than "previous error loading module".
+    package.loaded["resty.nffi"] = nil
+    package.loaded["resty.nffi.ffi"] = nil
+    error("ngx_http_nffi_module is not loaded: add \"load_module modules/ngx_http_nffi_module.so;\""
+          .. " to nginx.conf", 0)
+end
+
+-- Whoever clears package.loaded gets new modules in the same VM, which knows these types already.
+if not pcall(ffi.typeof, "ngx_http_nffi_lua_reply_t") then
 ffi.cdef [[
 typedef struct {
     const char  *data;
@@ -62,23 +74,18 @@ int ngx_http_nffi_lua_resumed(const ngx_http_nffi_lua_stream_t *stream, int side
     ngx_http_nffi_lua_reply_t *reply);
 void ngx_http_nffi_lua_close(ngx_http_nffi_lua_stream_t *stream);
 ]]
+end
 
 local ffi_str = ffi.string
 local get_phase = ngx.get_phase
 local get_request = base.get_request
 local type = type
 
--- Made known by the module before any Lua runs.
-local can_yield = package.preload["resty.nffi.can_yield"]
-if not can_yield then
-    error("ngx_http_nffi_module is not loaded: add \"load_module modules/ngx_http_nffi_module.so;\""
-          .. " to nginx.conf", 0)
-end
-
--- Phases that ngx_lua lets a coroutine yield in.
+-- Phases that ngx_lua lets a coroutine yield in, as ngx.get_phase names them.
 local YIELDABLE = {
-    rewrite = true, access = true, content = true, timer = true,
-    ssl_cert = "ssl_certificate", ssl_session_fetch = true, ssl_client_hello = true,
+    server_rewrite = true, rewrite = true, access = true, precontent = true, content = true,
+    timer = true, ssl_client_hello = true, ssl_cert = true, ssl_session_fetch = true,
+    proxy_ssl_cert = true, proxy_ssl_verify = true,
 }
 
 local _M = {
@@ -86,23 +93,26 @@ local _M = {
     DONE = 0,
     YIELD = 1,
     C = ffi.C,
+    -- For what brings bytes of a runtime, and for all else. Two, because reading a field may run the
+    -- collector, and with it a finalizer of the user's that casts (or does anything that needs no
+    -- sleep): an answer must not be changed by it.
+    answer = ffi.new("ngx_http_nffi_lua_reply_t"),
     reply = ffi.new("ngx_http_nffi_lua_reply_t"),
 }
-
-local reply = _M.reply
 
 -- What nginx's timers and ngx_lua hold, in ms.
 local MAX_TIMEOUT = 2147483647
 
 
--- What the reply says of a failure: nil, message, status. The status is the runtime's; it is nil
+-- What a reply says of a failure: nil, message, status. The status is the runtime's; it is nil
 -- where the message is nffi's own.
-function _M.failure()
+function _M.failure(reply)
+    -- These first: reading them does not run the collector.
+    local own, status = reply.own, reply.status
     local message = ffi_str(reply.data, reply.len)
-    if reply.own == 1 then
+    if own == 1 then
         return nil, message
     end
-    local status = reply.status
     if message == "" then
         message = "runtime error " .. status
     end
@@ -140,7 +150,13 @@ end
 
 -- Milliseconds for C: 0 is the runtime's own timeout.
 function _M.to_timeout(opts)
-    local timeout = opts and opts.timeout
+    if not opts then
+        return 0
+    end
+    if type(opts) ~= "table" then
+        return nil, "bad options: table expected, got " .. type(opts)
+    end
+    local timeout = opts.timeout
     if timeout == nil then
         return 0
     end

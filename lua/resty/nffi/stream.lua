@@ -7,6 +7,7 @@ local native = require "resty.nffi.ffi"
 
 local C = native.C
 local DONE, YIELD = native.DONE, native.YIELD
+local answer = native.answer
 local co_yield = coroutine._yield
 local failure = native.failure
 local ffi_gc = ffi.gc
@@ -43,7 +44,7 @@ function _M.open(number, req, opts, more)
     end
     local handle = ffi_gc(stream_t(), C.ngx_http_nffi_lua_close)
     if C.ngx_http_nffi_lua_open(r, number, req, #req, more and 1 or 0, handle, reply) ~= DONE then
-        return failure()
+        return failure(reply)
     end
     return setmetatable({ handle = handle, timeout = timeout }, mt)
 end
@@ -56,11 +57,11 @@ local function wait(self, side, timeout)
         return nil, err
     end
     if C.ngx_http_nffi_lua_wait(r, self.handle, side, timeout, reply) ~= YIELD then
-        return failure()
+        return failure(reply)
     end
     co_yield()
     if C.ngx_http_nffi_lua_resumed(self.handle, side, reply) ~= DONE then
-        return failure()
+        return failure(reply)
     end
     return true
 end
@@ -77,12 +78,12 @@ function _M.receive(self, opts)
         timeout = self.timeout
     end
     while true do
-        local rc = C.ngx_http_nffi_lua_receive(self.handle, reply)
+        local rc = C.ngx_http_nffi_lua_receive(self.handle, answer)
         if rc == DONE then
-            return ffi_str(reply.data, reply.len)
+            return ffi_str(answer.data, answer.len)
         end
         if rc ~= YIELD then
-            return failure()
+            return failure(answer)
         end
         local ok
         ok, err = wait(self, RECEIVE, timeout)
@@ -110,7 +111,7 @@ function _M.send(self, piece, opts)
         return true
     end
     if rc ~= YIELD then
-        return failure()
+        return failure(reply)
     end
     return wait(self, SEND, timeout == 0 and self.timeout or timeout)
 end
@@ -123,7 +124,7 @@ function _M.shutdown(self, direction)
         return nil, "bad direction: \"send\" expected"
     end
     if C.ngx_http_nffi_lua_shutdown(self.handle, reply) ~= DONE then
-        return failure()
+        return failure(reply)
     end
     return true
 end
