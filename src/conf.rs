@@ -74,13 +74,12 @@ fn report(cf: *mut ngx_conf_t, result: Result<(), String>) -> *mut c_char {
 unsafe fn words(cf: *mut ngx_conf_t) -> Result<Vec<String>, String> {
     // SAFETY: cf->args is an array of ngx_str_t.
     let words = unsafe { slice::from_raw_parts((*(*cf).args).elts.cast::<ngx_str_t>(), (*(*cf).args).nelts) };
+    // SAFETY: nginx's strings have len bytes.
+    let bytes = |word: &ngx_str_t| unsafe { slice::from_raw_parts(word.data, word.len) }.to_vec();
+    let name = words.first().map(|word| String::from_utf8_lossy(&bytes(word)).into_owned()).unwrap_or_default();
     words
         .iter()
-        .map(|word| {
-            // SAFETY: nginx's strings have len bytes.
-            let bytes = unsafe { slice::from_raw_parts(word.data, word.len) };
-            String::from_utf8(bytes.to_vec()).map_err(|_| "a word that is not UTF-8".to_owned())
-        })
+        .map(|word| String::from_utf8(bytes(word)).map_err(|_| format!("\"{name}\" has a word that is not UTF-8")))
         .collect()
 }
 

@@ -11,9 +11,10 @@ mod stream;
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
     slice,
+    sync::LazyLock,
 };
 
-use nffi_core::{abi, dispatch::Outcome, options::MAX_TIMEOUT, slot::Answer};
+use nffi_core::{abi, dispatch::Outcome, library, options::MAX_TIMEOUT, slot::Answer};
 use nginx_sys::{NGX_LOG_EMERG, ngx_conf_t, ngx_current_msec, ngx_http_request_t, ngx_int_t};
 
 use crate::{
@@ -138,6 +139,8 @@ const CAN_YIELD: &CStr = c"resty.nffi.can_yield";
 /// preconfiguration: makes `can_yield` known to every Lua VM. It has to be now: init_by_lua runs
 /// before our postconfiguration.
 pub unsafe extern "C" fn preload(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // Here, where LD_LIBRARY_PATH can still be read.
+    LazyLock::force(&library::SEARCH_PATH);
     // SAFETY: ngx_lua's documented signature for other modules.
     let Some(add) = (unsafe { symbol::<AddPreload>(c"ngx_http_lua_add_package_preload") }) else {
         return crate::OK;

@@ -35,8 +35,8 @@ pub unsafe fn read(cf: *mut ngx_conf_t, declared: &[Spec]) -> Result<Spec, Strin
     let [_, name, library] = words.as_slice() else {
         return Err("\"nffi_runtime\" takes a name, a library and a block".to_owned());
     };
-    if name.is_empty() {
-        return Err("\"nffi_runtime\" needs a name".to_owned());
+    if name.is_empty() || library.is_empty() {
+        return Err("\"nffi_runtime\" needs a name and a library".to_owned());
     }
     if declared.iter().any(|spec| spec.name == *name) {
         return Err(format!("duplicate nffi_runtime \"{name}\""));

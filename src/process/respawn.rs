@@ -18,9 +18,9 @@ const NAMES: usize = 252;
 
 /// What the master knows of a worker, in memory that both share.
 #[repr(C)]
-pub struct WorkerSlot {
-    /// The worker's, once it is up; 0 otherwise.
-    pub pid: AtomicI32,
+struct WorkerSlot {
+    /// The worker's, while the master is to respawn it whatever it exits with; else 0.
+    pid: AtomicI32,
     /// Its runtimes' names, NUL-terminated.
     names: [AtomicU8; NAMES],
 }
@@ -35,9 +35,17 @@ fn slot(number: usize) -> Option<&'static WorkerSlot> {
     (!slots.is_null() && number < SLOT_COUNT).then(|| unsafe { &*slots.add(number) })
 }
 
-pub fn own_slot() -> Option<&'static WorkerSlot> {
+fn own_slot() -> Option<&'static WorkerSlot> {
     // SAFETY: set by nginx before the fork; SINGLE processes have no master to tell.
     unsafe { (ngx_process as u32 == NGX_PROCESS_WORKER).then(|| slot(ngx_process_slot as usize)).flatten() }
+}
+
+/// Tells the master the pid of this worker, which it is to respawn whatever its exit code; 0: not
+/// any more. Runs on: any thread.
+pub fn claim(pid: i32) {
+    if let Some(slot) = own_slot() {
+        slot.pid.store(pid, Ordering::Release);
+    }
 }
 
 /// Adds a runtime's name to what the master knows. Runs on: event loop.
@@ -112,7 +120,7 @@ pub unsafe fn guard_workers(log: *mut ngx_log_t) {
 }
 
 /// nginx never starts a worker again that has exited with code 2, which stands for "cannot even
-/// start". For workers that were up it means that foreign code called exit(2): they are hidden
+/// start". For workers that have started it means that foreign code called exit(2): they are hidden
 /// from that rule while nginx's own handler reaps. Runs on: master, as its SIGCHLD handler (the
 /// signal is blocked but for the wait in its cycle, so nothing else of nginx runs).
 pub unsafe extern "C" fn reap(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {

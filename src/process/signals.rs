@@ -97,17 +97,22 @@ pub fn guard() {
     }
 }
 
+/// Runs on: any thread.
+pub fn on_main_thread() -> bool {
+    // SAFETY: no arguments.
+    unsafe { libc::gettid() == MAIN_THREAD.load(Ordering::Relaxed) }
+}
+
 /// Runs on: whatever thread the kernel chose.
 unsafe extern "C" fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let main = MAIN_THREAD.load(Ordering::Relaxed);
     // SAFETY: async-signal-safe calls; the original handler gets what the kernel gave.
     unsafe {
-        if libc::gettid() == main {
+        if on_main_thread() {
             if let Some(original) = original() {
                 original(signal, info, context);
             }
         } else {
-            libc::syscall(libc::SYS_tgkill, libc::getpid(), main, signal);
+            libc::syscall(libc::SYS_tgkill, libc::getpid(), MAIN_THREAD.load(Ordering::Relaxed), signal);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     fs::File,
     io::Read,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
@@ -41,8 +42,9 @@ fn name(symbol: &'static [u8]) -> &'static str {
     CStr::from_bytes_with_nul(symbol).ok().and_then(|s| s.to_str().ok()).unwrap_or_default()
 }
 
-/// Where the dynamic linker looks for a name without a slash, in its order.
-fn search_path() -> Vec<PathBuf> {
+/// Where the dynamic linker looks for a name without a slash, in its order. Found out once: nginx's
+/// workers have no LD_LIBRARY_PATH any more.
+pub static SEARCH_PATH: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
     let arch = format!("{}-linux-gnu", env::consts::ARCH);
     let mut dirs: Vec<PathBuf> = env::var_os("LD_LIBRARY_PATH")
         .map(|paths| env::split_paths(&paths).filter(|p| !p.as_os_str().is_empty()).collect())
@@ -52,7 +54,7 @@ fn search_path() -> Vec<PathBuf> {
         dirs.push(PathBuf::from(base));
     }
     dirs
-}
+});
 
 /// The file that `name` means: with a slash in it, relative to `prefix`; without, wherever the
 /// dynamic linker would look.
@@ -60,13 +62,13 @@ pub fn find(name: &str, prefix: &Path) -> Result<PathBuf, LibraryError> {
     let candidates: Vec<PathBuf> = if name.contains('/') {
         vec![prefix.join(name)]
     } else {
-        search_path().into_iter().map(|dir| dir.join(name)).collect()
+        SEARCH_PATH.iter().map(|dir| dir.join(name)).collect()
     };
-    match candidates.iter().find(|path| path.is_file()) {
+    match candidates.iter().find(|path| path.exists()) {
         Some(path) => Ok(path.clone()),
         None => Err(LibraryError::NotFound {
             name: name.to_owned(),
-            looked_in: if name.contains('/') { candidates } else { search_path() },
+            looked_in: if name.contains('/') { candidates } else { SEARCH_PATH.clone() },
         }),
     }
 }
@@ -131,7 +133,7 @@ pub fn inspect(path: &Path) -> Result<Exports, LibraryError> {
 pub fn load(path: &Path) -> Result<Library, String> {
     // SAFETY: loading runs the library's constructors: what whoever configured it asked for.
     unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE) }
-        .map_err(|e| format!("cannot load \"{}\": {}", path.display(), cause(&e)))
+        .map_err(|e| format!("cannot load: {}", cause(&e)))
 }
 
 fn cause(error: &libloading::Error) -> String {
