@@ -27,7 +27,7 @@ impl Default for Config {
 
 #[derive(Debug, Error)]
 #[error("bad options: {0}")]
-pub struct ConfigError(#[from] serde_json::Error);
+pub struct ConfigError(String);
 
 impl Config {
     /// No text at all means no options.
@@ -35,7 +35,16 @@ impl Config {
         if cfg.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        Ok(serde_json::from_slice(cfg)?)
+        serde_json::from_slice(cfg).map_err(|error| ConfigError(reason(&error)))
+    }
+}
+
+/// What is wrong, without the place in a JSON text that its writer may never have seen.
+pub fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" at line ") {
+        Some(end) if error.is_data() => text[..end].to_owned(),
+        _ => text,
     }
 }
 
@@ -78,7 +87,7 @@ mod tests {
         assert!(error(r#"{"thread":"4"}"#).contains("unknown field `thread`"));
         for bad in [r#""0""#, r#""65""#, r#""two""#, "-1", "1.5", "true"] {
             let message = error(&format!(r#"{{"threads":{bad}}}"#));
-            assert!(message.contains(&format!("from 1 to 64 expected, got {bad}")), "{message}");
+            assert!(message.ends_with(&format!("from 1 to 64 expected, got {bad}")), "{message}");
         }
         assert!(error("nonsense").starts_with("bad options: "));
     }

@@ -12,6 +12,8 @@ use rusqlite::{Connection, ErrorCode, Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::config::reason;
+
 /// A request.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "query", rename_all = "lowercase", deny_unknown_fields)]
@@ -51,7 +53,7 @@ impl From<rusqlite::Error> for Failure {
 impl Query {
     pub fn parse(request: &[u8]) -> Result<Self, Failure> {
         let query = serde_json::from_slice(request)
-            .map_err(|error| Failure::new(BAD_REQUEST, format!("bad request: {error}")))?;
+            .map_err(|error| Failure::new(BAD_REQUEST, format!("bad request: {}", reason(&error))))?;
         if let Self::Search { name } = &query
             && !(1..=NAME_MAX).contains(&name.len())
         {
