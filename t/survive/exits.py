@@ -57,6 +57,7 @@ def body(checks, scale):
             lines = [x for x in news.splitlines() if re.search(r"\[(alert|crit|emerg|error)\]", x)]
             checks.check(any(re.search(said, x) for x in lines), f"{request}: logged", *lines[:2])
     in_flight(checks, nginx)
+    reopened(checks, nginx)
     in_init(checks)
     at_stop(checks)
 
@@ -74,6 +75,19 @@ def in_flight(checks, nginx):
     checks.check(serves(nginx, worker), "exit with 20 calls in flight: serving again")
     for s in sockets:
         s.close()
+
+
+def reopened(checks, nginx):
+    """After logs were rotated, the line about the exit is in the new log, not in whoever has the old descriptor."""
+    log = nginx.prefix / "error.log"
+    log.rename(nginx.prefix / "error.log.1")
+    nginx.signal(signal.SIGUSR1)
+    wait_for(lambda: log.exists(), 3)
+    time.sleep(0.3)
+    worker = nginx.workers()[0]
+    die(nginx, "exit 2")
+    checks.check(serves(nginx, worker), "exit after USR1: serving again")
+    checks.check(nginx.log_has(r'runtime "fixture" called exit\(2\)', 2), "exit after USR1: logged in the new log")
 
 
 def in_init(checks):
