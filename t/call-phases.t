@@ -167,3 +167,14 @@ call
 true
 timeout
 after
+
+
+
+=== TEST 11: server_rewrite_by_lua
+--- config
+server_rewrite_by_lua_block {
+    ngx.ctx.early = require("resty.nffi").call("fixture", "sleep 5 server rewrite")
+}
+location = /t { content_by_lua_block { ngx.say(ngx.ctx.early) } }
+--- response_body
+server rewrite

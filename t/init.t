@@ -151,3 +151,18 @@ nil | timeout
 [crit]
 [alert]
 [emerg]
+
+
+
+=== TEST 9: a line that is logged inside init has the runtime's name
+--- runtimes
+nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { init_log "warming up"; }
+--- lua
+t.show(nffi.call("fixture", "echo x"))
+--- response_body
+x
+--- error_log eval
+qr/\[warn\].*fixture.*warming up/
+--- no_error_log
+[error]
+[alert]

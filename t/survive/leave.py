@@ -42,8 +42,8 @@ def quit_(checks):
 
 
 def quit_with_waiting_casts(checks):
-    """No client at all, casts only: they hold the worker too."""
-    nginx = checks.nginx()
+    """No client at all, casts only: they hold the worker too, beyond stop_timeout."""
+    nginx = checks.nginx(runtimes="stop_timeout 200ms;")
     for i in range(20):
         nginx.get(f"/cast?append%2050%20{nginx.prefix}/casts%20{i}")
     nginx.signal(signal.SIGQUIT)
