@@ -6,6 +6,7 @@
 -- concurrency: never does it pay for a connect.
 
 local ffi = require "ffi"
+local nffi = require "resty.nffi"
 local semaphore = require "ngx.semaphore"
 
 local byte, char, rep = string.byte, string.char, string.rep
@@ -23,13 +24,6 @@ local THREADS_PER_TIMER = 1000        -- ngx_lua searches a request's threads on
 local HOUR = 3600
 
 local _M = {}
-
-
--- The module may be missing where only the socket is measured.
-local has_nffi, nffi = pcall(require, "resty.nffi")
-if not has_nffi then
-    nffi = { call = function() error("resty.nffi is not loaded") end }
-end
 
 
 local timespec = ffi.new("nffi_bench_timespec")
