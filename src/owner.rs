@@ -28,7 +28,6 @@ pub struct Call {
 pub struct Load {
     sem: Sema,
     pub runtime: u32,
-    posted: bool,
 }
 
 #[derive(Debug)]
@@ -76,8 +75,9 @@ pub struct Owners {
     list: Vec<Owner>,
     free: Vec<u32>,
     semas: Vec<Sema>,
-    /// To be destroyed by the sweep, once nobody waits on them any more.
-    retired: Vec<Sema>,
+    /// To be destroyed by the sweep, and whether it has seen them before: a semaphore that has been
+    /// posted still has its coroutine until the posted events have run.
+    retired: Vec<(Sema, bool)>,
     /// Where the next sweep goes on.
     swept: usize,
     serial: u32,
@@ -130,8 +130,12 @@ impl Owners {
         if self.semas.len() < POOLED && self.api.count(&sem) == 0 {
             self.semas.push(sem);
         } else {
-            self.retired.push(sem);
+            self.retire(sem);
         }
+    }
+
+    fn retire(&mut self, sem: Sema) {
+        self.retired.push((sem, false));
     }
 
     /// Gives everything back to ngx_lua, which looks at its semaphores' blocks when it goes. The
@@ -140,7 +144,7 @@ impl Owners {
         for number in 0..self.list.len() as u32 {
             self.forget(number);
         }
-        for sem in self.semas.drain(..).chain(self.retired.drain(..)) {
+        for sem in self.semas.drain(..).chain(self.retired.drain(..).map(|(sem, _)| sem)) {
             self.api.destroy(sem);
         }
     }
@@ -205,14 +209,11 @@ impl Owners {
             Owner::Load(load) => self.put_back(load.sem),
             Owner::Stream(stream) => {
                 for waiter in stream.waiters.into_iter().flatten() {
+                    // Whoever waits learns that it is closed.
                     if self.api.is_waiting(&waiter.sem) {
-                        if !waiter.posted {
-                            self.api.post(&waiter.sem);
-                        }
-                        self.retired.push(waiter.sem);
-                    } else {
-                        self.put_back(waiter.sem);
+                        self.api.post(&waiter.sem);
                     }
+                    self.retire(waiter.sem);
                 }
             }
         }
@@ -222,18 +223,18 @@ impl Owners {
 
     pub fn sleep_for_load(&mut self, r: *mut ngx_http_request_t, timeout: i32, runtime: u32) -> Result<u32, String> {
         let sem = self.sleep(r, timeout)?;
-        Ok(self.add(Owner::Load(Load { sem, runtime, posted: false })))
+        Ok(self.add(Owner::Load(Load { sem, runtime })))
     }
 
-    /// A runtime has left its starting state.
+    /// A runtime has left its starting state. What they want to know they ask the runtime: the
+    /// owners are done with.
     pub fn wake_loads(&mut self, runtime: u32) {
-        for owner in &mut self.list {
-            if let Owner::Load(load) = owner
-                && load.runtime == runtime
-                && !load.posted
+        for number in 0..self.list.len() as u32 {
+            if matches!(&self.list[number as usize], Owner::Load(load) if load.runtime == runtime)
+                && let Owner::Load(load) = self.remove(number)
             {
-                load.posted = true;
                 self.api.post(&load.sem);
+                self.retire(load.sem);
             }
         }
     }
@@ -271,12 +272,17 @@ impl Owners {
         number: u32,
         side: Side,
     ) -> Result<(), String> {
-        self.settle_stream(number, side);
-        match &self.list[number as usize] {
-            Owner::Stream(stream) if stream.waiters[side as usize].is_some() => {
-                return Err("busy: another coroutine waits on this side of the stream".to_owned());
+        match &mut self.list[number as usize] {
+            Owner::Stream(stream) => {
+                let waiter = &mut stream.waiters[side as usize];
+                if waiter.as_ref().is_some_and(|w| self.api.count(&w.sem) == if w.posted { 0 } else { -1 }) {
+                    return Err("busy: another coroutine waits on this side of the stream".to_owned());
+                }
+                // Killed while it waited, or after it was posted.
+                if let Some(vanished) = waiter.take() {
+                    self.put_back(vanished.sem);
+                }
             }
-            Owner::Stream(_) => {}
             _ => return Err("closed".to_owned()),
         }
         let sem = self.sleep(r, timeout)?;
@@ -286,11 +292,10 @@ impl Owners {
         Ok(())
     }
 
-    /// A coroutine that waited on the side has resumed, or has vanished: its semaphore is free.
-    /// True where it had been posted.
+    /// The coroutine that waited on the side has resumed. True where it had been posted.
     pub fn settle_stream(&mut self, number: u32, side: Side) -> bool {
         if let Some(Owner::Stream(stream)) = self.list.get_mut(number as usize)
-            && let Some(waiter) = stream.waiters[side as usize].take_if(|w| !self.api.is_waiting(&w.sem))
+            && let Some(waiter) = stream.waiters[side as usize].take()
         {
             self.put_back(waiter.sem);
             return waiter.posted;
@@ -320,11 +325,11 @@ impl Owners {
     /// Looks at up to `budget` owners for coroutines that have vanished; `gone` gets the tasks
     /// that nobody waits for any more.
     pub fn sweep(&mut self, budget: usize, gone: &mut Vec<u64>) {
-        for sem in mem::take(&mut self.retired) {
-            if self.api.is_waiting(&sem) {
-                self.retired.push(sem);
-            } else {
+        for (sem, seen) in mem::take(&mut self.retired) {
+            if seen && !self.api.is_waiting(&sem) {
                 self.api.destroy(sem);
+            } else {
+                self.retired.push((sem, true));
             }
         }
         for _ in 0..budget.min(self.list.len()) {
@@ -338,7 +343,7 @@ impl Owners {
                 // any more is a coroutine that was killed in between.
                 Owner::Call(call) if call.outcome.is_some() => (0, self.api.count(&call.sem) > 0),
                 Owner::Call(call) => (call.task, !self.api.is_waiting(&call.sem)),
-                Owner::Load(load) => (0, !load.posted && !self.api.is_waiting(&load.sem)),
+                Owner::Load(load) => (0, !self.api.is_waiting(&load.sem)),
                 // A stream is closed by its request's end, or by Lua's collector.
                 Owner::Stream(_) | Owner::Free => (0, false),
             };
