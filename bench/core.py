@@ -75,6 +75,7 @@ def main():
     args = arguments()
     # So that `with` and `finally` end what was started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started it in the background
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     results = cases.Results()
     print(f"{machine.describe()}; " + ("quick run" if args.quick else "full run"), flush=True)
