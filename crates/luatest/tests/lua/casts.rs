@@ -27,6 +27,7 @@ fn a_cast_needs_no_coroutine() {
         let vm = accepting();
         vm.phase(phase);
         assert_eq!(vm.outside(CAST), "true", "{phase}");
+        assert_eq!(host::journal()[1], "cast r1 2 \"line\"", "{phase}: log lines name the request");
     }
 }
 

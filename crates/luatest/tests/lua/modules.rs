@@ -38,6 +38,14 @@ fn modules_that_are_loaded_again_work() {
     assert_eq!(vm.run(&code), r#""new", "old", "held", true"#);
 }
 
+/// LuaJIT has room for 65536 types in a VM: declaring them again each time would use it up.
+#[test]
+fn modules_may_be_loaded_again_for_ever() {
+    let vm = Vm::new();
+    let code = format!("for _ = 1, 1000 do {RELOAD} require 'resty.nffi' end return nffi.runtimes()");
+    assert_eq!(vm.run(&code), "table");
+}
+
 #[test]
 fn a_new_vm_in_the_same_process_works() {
     for _ in 0..3 {
