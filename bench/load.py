@@ -59,7 +59,8 @@ def usage(server, load_pid):
     """Seconds, of everything that a verdict needs."""
     p = server.placement
     return {"clock": time.monotonic(),
-            "worker core": sum(map(machine.core_seconds, p.worker)), "load core": sum(map(machine.core_seconds, p.load)),
+            "worker core": sum(map(machine.core_seconds, p.worker)),
+            "load core": sum(map(machine.core_seconds, p.load)),
             "worker": machine.cpu_seconds(server.worker_pid), "echo": machine.cpu_seconds(server.echo_pid),
             "load": machine.cpu_seconds(load_pid)}
 

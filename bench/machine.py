@@ -20,7 +20,7 @@ def cpu_seconds(pid):
 
 
 def core_seconds(cpu):
-    """Busy seconds of a core since boot."""
+    """Busy seconds of a core since boot; of all together for ""."""
     with open("/proc/stat") as f:
         for line in f:
             name, *values = line.split()
