@@ -2,13 +2,15 @@
 //! none calls Lua, none panics into it. The C declarations are in lua/resty/nffi/ffi.lua.
 //!
 //! A function that can fail returns a negative number, and leaves the message in `Reply`. What a
-//! `Reply` points to is valid until the next call of any of these functions.
+//! `Reply` points to is valid until Lua returns to the event loop: LuaJIT may run finalizers that
+//! call us before the caller has copied it.
 
 mod call;
 mod load;
 mod stream;
 
 use std::{
+    borrow::Cow,
     ffi::{CStr, c_char, c_int, c_void},
     slice,
     sync::LazyLock,
@@ -49,10 +51,11 @@ impl Reply {
     }
 
     /// A message of nffi's own.
-    fn fail(&mut self, worker: &mut Worker, message: String) -> c_int {
-        worker.message = message;
-        let message = worker.message.as_bytes();
-        self.set(message, 0, true);
+    fn fail(&mut self, worker: &mut Worker, message: impl Into<Cow<'static, str>>) -> c_int {
+        match message.into() {
+            Cow::Borrowed(message) => self.set(message.as_bytes(), 0, true),
+            Cow::Owned(message) => self.set(worker.keep_message(message).as_bytes(), 0, true),
+        }
         FAILED
     }
 
@@ -60,15 +63,14 @@ impl Reply {
     fn outcome(&mut self, worker: &mut Worker, outcome: Outcome) -> c_int {
         match outcome {
             Outcome::Answer(answer) => self.answer(worker, answer),
-            Outcome::TooLarge => self.fail(worker, "answer too large".to_owned()),
+            Outcome::TooLarge => self.fail(worker, "answer too large"),
             Outcome::Failed(why) => self.fail(worker, format!("runtime failed: {why}")),
-            Outcome::NoMemory => self.fail(worker, "no memory".to_owned()),
+            Outcome::NoMemory => self.fail(worker, "no memory"),
         }
     }
 
     fn answer(&mut self, worker: &mut Worker, answer: Answer) -> c_int {
-        worker.taken = answer.data;
-        self.set(worker.taken.as_slice(), answer.status, false);
+        self.set(worker.keep(answer.data).as_slice(), answer.status, false);
         if answer.status == 0 { DONE } else { FAILED }
     }
 }

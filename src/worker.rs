@@ -48,10 +48,8 @@ pub struct Worker {
     pub declared: HashMap<String, u32>,
     /// The loaded runtimes' numbers, by library and configuration.
     pub loaded: HashMap<(PathBuf, Vec<u8>), u32>,
-    /// The answer that Lua is just copying.
-    pub taken: Buf,
-    /// The message that Lua is just copying.
-    pub message: String,
+    /// Answers and messages that Lua may still be copying.
+    kept: (Vec<Buf>, Vec<String>),
     news: Vec<News>,
     gone: Vec<u64>,
     flush: Event,
@@ -103,8 +101,7 @@ impl Worker {
             owners: sema::Api::find().map(Owners::new),
             declared: HashMap::new(),
             loaded: HashMap::new(),
-            taken: Buf::none(),
-            message: String::new(),
+            kept: Default::default(),
             news: Vec::new(),
             gone: Vec::new(),
             flush: Event::new(Some(on_flush)),
@@ -180,6 +177,22 @@ impl Worker {
             (*conf).shutdown_timeout
         };
         (timeout > 0 && elapsed >= timeout) || !(waiting || self.dispatch.holds(elapsed as u64))
+    }
+
+    // ---- what Lua is given -------------------------------------------------------------------
+
+    /// Keeps an answer until Lua has returned to the event loop.
+    pub fn keep(&mut self, answer: Buf) -> &Buf {
+        self.flush.post();
+        self.kept.0.push(answer);
+        &self.kept.0[self.kept.0.len() - 1]
+    }
+
+    /// The same for a message.
+    pub fn keep_message(&mut self, message: String) -> &str {
+        self.flush.post();
+        self.kept.1.push(message);
+        &self.kept.1[self.kept.1.len() - 1]
     }
 
     // ---- what the events do --------------------------------------------------------------------
@@ -336,6 +349,8 @@ unsafe extern "C" fn on_done(_: *mut ngx_event_t) {
 
 unsafe extern "C" fn on_flush(_: *mut ngx_event_t) {
     with(|worker| {
+        worker.kept.0.clear();
+        worker.kept.1.clear();
         if worker.wake_and_look() {
             worker.drain();
         }

@@ -25,19 +25,19 @@ unsafe extern "C" fn ngx_http_nffi_lua_call(
     let (reply, data) = unsafe { (&mut *reply, bytes(data, len)) };
     enter(reply, |worker, reply| {
         let Some(default) = worker.dispatch.entry(runtime).map(|e| e.runtime.settings.timeout) else {
-            return reply.fail(worker, "no such runtime".to_owned());
+            return reply.fail(worker, "no such runtime");
         };
         let Some(timeout) = timeout(wanted, default) else {
-            return reply.fail(worker, "bad timeout".to_owned());
+            return reply.fail(worker, "bad timeout");
         };
         if let Err(refusal) = worker.dispatch.admit(runtime, data.len()) {
-            return reply.fail(worker, refusal.to_string());
+            return reply.fail(worker, refusal);
         }
         let Some(data) = Buf::copy_of(data) else {
-            return reply.fail(worker, "no memory".to_owned());
+            return reply.fail(worker, "no memory");
         };
         let Some(owners) = &mut worker.owners else {
-            return reply.fail(worker, "no ngx_lua in this nginx".to_owned());
+            return reply.fail(worker, "no ngx_lua in this nginx");
         };
         // From here on nothing fails: a wait that is not followed by a yield would break ngx_lua.
         let owner = match owners.sleep_for_call(r, timeout, runtime) {
@@ -72,7 +72,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_take(owner: u32, reply: *mut Reply) -> c_
     enter(reply, |worker, reply| {
         let Some(owners) = &mut worker.owners else { return FAILED };
         let Some(call) = owners.take_call(owner) else {
-            return reply.fail(worker, "resumed by something else while waiting".to_owned());
+            return reply.fail(worker, "resumed by something else while waiting");
         };
         let (task, runtime) = (call.task, call.runtime);
         match owners.recycle(call) {
@@ -80,7 +80,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_take(owner: u32, reply: *mut Reply) -> c_
             None => {
                 worker.dispatch.count_timeout(runtime);
                 worker.cancel(task);
-                reply.fail(worker, "timeout".to_owned())
+                reply.fail(worker, "timeout")
             }
         }
     })
@@ -99,10 +99,10 @@ unsafe extern "C" fn ngx_http_nffi_lua_cast(
     let (reply, data) = unsafe { (&mut *reply, bytes(data, len)) };
     enter(reply, |worker, reply| {
         if let Err(refusal) = worker.dispatch.admit(runtime, data.len()) {
-            return reply.fail(worker, refusal.to_string());
+            return reply.fail(worker, refusal);
         }
         let Some(data) = Buf::copy_of(data) else {
-            return reply.fail(worker, "no memory".to_owned());
+            return reply.fail(worker, "no memory");
         };
         // SAFETY: NULL, or the request that Lua runs for.
         let request_id = unsafe { request_id(r) };

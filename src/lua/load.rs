@@ -66,7 +66,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_find(name: *const c_char, len: usize, rep
         let number = std::str::from_utf8(name).ok().and_then(|name| worker.declared.get(name).copied());
         match number {
             Some(number) => number as c_int,
-            None => reply.fail(worker, "no such runtime".to_owned()),
+            None => reply.fail(worker, "no such runtime"),
         }
     })
 }
@@ -124,7 +124,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_ready(r: *mut ngx_http_request_t, runtime
     let reply = unsafe { &mut *reply };
     enter(reply, |worker, reply| {
         let Some(entry) = worker.dispatch.entry(runtime) else {
-            return reply.fail(worker, "no such runtime".to_owned());
+            return reply.fail(worker, "no such runtime");
         };
         match &entry.state {
             State::Ready => DONE,
@@ -132,7 +132,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_ready(r: *mut ngx_http_request_t, runtime
                 let message = format!("runtime failed: {why}");
                 reply.fail(worker, message)
             }
-            State::Unloading | State::Stopped => reply.fail(worker, "unloaded".to_owned()),
+            State::Unloading | State::Stopped => reply.fail(worker, "unloaded"),
             State::Starting if r.is_null() => DONE,
             State::Starting => {
                 let timeout = i32::try_from(entry.runtime.settings.timeout).unwrap_or(i32::MAX);
@@ -153,7 +153,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_unload(runtime: u32, reply: *mut Reply) -
     let reply = unsafe { &mut *reply };
     enter(reply, |worker, reply| match worker.dispatch.unload(runtime) {
         Ok(()) => DONE,
-        Err(refusal) => reply.fail(worker, refusal.to_string()),
+        Err(refusal) => reply.fail(worker, refusal),
     })
 }
 
@@ -193,7 +193,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_stats(runtime: u32, stats: *mut LuaStats,
     }
     enter(reply, |worker, reply| {
         let Some(entry) = worker.dispatch.entry(runtime) else {
-            return reply.fail(worker, "no such runtime".to_owned());
+            return reply.fail(worker, "no such runtime");
         };
         let name = entry.runtime.name.as_bytes();
         let library = entry.runtime.library.as_os_str().as_encoded_bytes();

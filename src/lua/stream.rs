@@ -38,18 +38,18 @@ unsafe extern "C" fn ngx_http_nffi_lua_open(
     let (reply, data, stream) = unsafe { (&mut *reply, bytes(data, len), &mut *stream) };
     enter(reply, |worker, reply| {
         if let Err(refusal) = worker.dispatch.admit(runtime, data.len()) {
-            return reply.fail(worker, refusal.to_string());
+            return reply.fail(worker, refusal);
         }
         let Some(data) = Buf::copy_of(data) else {
-            return reply.fail(worker, "no memory".to_owned());
+            return reply.fail(worker, "no memory");
         };
         let Some(owners) = &mut worker.owners else {
-            return reply.fail(worker, "no ngx_lua in this nginx".to_owned());
+            return reply.fail(worker, "no ngx_lua in this nginx");
         };
         // SAFETY: the request that Lua runs for.
         let cleanup = unsafe { cleanup_of(r) };
         if cleanup.is_null() {
-            return reply.fail(worker, "no memory".to_owned());
+            return reply.fail(worker, "no memory");
         }
         let pieces = Arc::new(Pieces::default());
         let (number, serial) = owners.add_stream(runtime, pieces.clone());
@@ -153,25 +153,25 @@ unsafe extern "C" fn ngx_http_nffi_lua_send(
     let (stream, reply, data) = unsafe { (&*stream, &mut *reply, bytes(data, len)) };
     enter(reply, |worker, reply| {
         let Some(open) = worker.owners.as_mut().and_then(|o| o.stream(stream.number, stream.serial)) else {
-            return reply.fail(worker, "closed".to_owned());
+            return reply.fail(worker, "closed");
         };
         if open.ended.is_some() || open.sent_eof {
-            return reply.fail(worker, "closed".to_owned());
+            return reply.fail(worker, "closed");
         }
         let (task, pieces, runtime) = (open.task, open.pieces.clone(), open.runtime);
         let limit = worker.dispatch.entry(runtime).map_or(0, |e| e.runtime.settings.max_request);
         if data.len() > limit {
-            return reply.fail(worker, "request too large".to_owned());
+            return reply.fail(worker, "request too large");
         }
         let Some(piece) = Buf::copy_of(data) else {
-            return reply.fail(worker, "no memory".to_owned());
+            return reply.fail(worker, "no memory");
         };
         let sent = worker.dispatch.send(task, &pieces, Some(piece));
         worker.after();
         match sent {
             Ok(false) => DONE,
             Ok(true) => YIELD,
-            Err(_) => reply.fail(worker, "closed".to_owned()),
+            Err(_) => reply.fail(worker, "closed"),
         }
     })
 }
@@ -183,7 +183,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_shutdown(stream: *const LuaStream, reply:
     let (stream, reply) = unsafe { (&*stream, &mut *reply) };
     enter(reply, |worker, reply| {
         let Some(open) = worker.owners.as_mut().and_then(|o| o.stream(stream.number, stream.serial)) else {
-            return reply.fail(worker, "closed".to_owned());
+            return reply.fail(worker, "closed");
         };
         if std::mem::replace(&mut open.sent_eof, true) || open.ended.is_some() {
             return DONE;
@@ -204,13 +204,12 @@ unsafe extern "C" fn ngx_http_nffi_lua_receive(stream: *const LuaStream, reply: 
     let (stream, reply) = unsafe { (&*stream, &mut *reply) };
     enter(reply, |worker, reply| {
         let Some(open) = worker.owners.as_mut().and_then(|o| o.stream(stream.number, stream.serial)) else {
-            return reply.fail(worker, "closed".to_owned());
+            return reply.fail(worker, "closed");
         };
         let (task, pieces) = (open.task, open.pieces.clone());
         if let Some(piece) = worker.dispatch.receive(task, &pieces) {
             worker.after();
-            worker.taken = piece;
-            reply.set(worker.taken.as_slice(), 0, false);
+            reply.set(worker.keep(piece).as_slice(), 0, false);
             return DONE;
         }
         let Some(open) = worker.owners.as_mut().and_then(|o| o.stream(stream.number, stream.serial)) else {
@@ -233,12 +232,11 @@ fn last_words(
     use nffi_core::{dispatch::Outcome, slot::Answer};
     let (said, left) = match outcome {
         Outcome::Answer(Answer { status: 0, data }) if !data.is_empty() => {
-            worker.taken = data;
-            reply.set(worker.taken.as_slice(), 0, false);
+            reply.set(worker.keep(data).as_slice(), 0, false);
             (DONE, Answer { status: 0, data: Buf::none() })
         }
         Outcome::Answer(Answer { status: 0, data }) => {
-            reply.fail(worker, "closed".to_owned());
+            reply.fail(worker, "closed");
             (FAILED, Answer { status: 0, data })
         }
         other => {
@@ -270,11 +268,11 @@ unsafe extern "C" fn ngx_http_nffi_lua_wait(
         let Some(runtime) =
             worker.owners.as_mut().and_then(|o| o.stream(stream.number, stream.serial)).map(|open| open.runtime)
         else {
-            return reply.fail(worker, "closed".to_owned());
+            return reply.fail(worker, "closed");
         };
         let default = worker.dispatch.entry(runtime).map_or(0, |e| e.runtime.settings.timeout);
         let Some(timeout) = timeout(wanted, default) else {
-            return reply.fail(worker, "bad timeout".to_owned());
+            return reply.fail(worker, "bad timeout");
         };
         let Some(owners) = &mut worker.owners else { return FAILED };
         match owners.sleep_for_stream(r, timeout, stream.number, side) {
@@ -298,8 +296,8 @@ unsafe extern "C" fn ngx_http_nffi_lua_resumed(stream: *const LuaStream, side: c
     enter(reply, |worker, reply| {
         let Some(owners) = &mut worker.owners else { return FAILED };
         if owners.stream(stream.number, stream.serial).is_none() {
-            return reply.fail(worker, "closed".to_owned());
+            return reply.fail(worker, "closed");
         }
-        if owners.settle_stream(stream.number, side) { DONE } else { reply.fail(worker, "timeout".to_owned()) }
+        if owners.settle_stream(stream.number, side) { DONE } else { reply.fail(worker, "timeout") }
     })
 }

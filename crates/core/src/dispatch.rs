@@ -3,6 +3,7 @@
 //! is a number that the host chose; this module only hands it back.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -39,22 +40,28 @@ pub enum State {
 }
 
 /// Why a task was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    #[error("queue full")]
     QueueFull,
-    #[error("request too large")]
     RequestTooLarge,
-    #[error("runtime failed: {0}")]
     Failed(String),
-    #[error("unloaded")]
     Unloaded,
-    #[error("shutting down")]
     ShuttingDown,
-    #[error("no such runtime")]
     NoSuchRuntime,
-    #[error("no memory")]
-    NoMemory,
+}
+
+/// In words, without a copy where they are always the same.
+impl From<Refusal> for Cow<'static, str> {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::QueueFull => "queue full".into(),
+            Refusal::RequestTooLarge => "request too large".into(),
+            Refusal::Failed(why) => format!("runtime failed: {why}").into(),
+            Refusal::Unloaded => "unloaded".into(),
+            Refusal::ShuttingDown => "shutting down".into(),
+            Refusal::NoSuchRuntime => "no such runtime".into(),
+        }
+    }
 }
 
 /// How a task ended, for its owner.
