@@ -90,3 +90,23 @@ nil | request too large
 
 nil | request too large
 0
+
+
+
+=== TEST 6: pieces past max_response are dropped as they come, not gathered first
+--- runtimes
+nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { max_response 1m; }
+--- lua
+local function peak()
+  local f = io.open("/proc/self/status")
+  local kb = f:read("*a"):match("VmHWM:%s+(%d+)")
+  f:close()
+  return tonumber(kb)
+end
+local before = peak()
+t.show(nffi.call("fixture", "flood 4000 65536"))
+t.show(peak() - before < 50000 or peak() - before, t.idle())
+--- timeout: 10
+--- response_body
+nil | answer too large
+true | idle
