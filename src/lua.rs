@@ -13,7 +13,7 @@ use std::{
     borrow::Cow,
     ffi::{CStr, c_char, c_int, c_void},
     slice,
-    sync::LazyLock,
+    sync::{LazyLock, OnceLock},
 };
 
 use nffi_core::{abi, dispatch::Outcome, library, options::MAX_TIMEOUT, slot::Answer};
@@ -138,16 +138,29 @@ type LuaAsk = unsafe extern "C" fn(*mut c_void) -> c_int;
 /// The name under which `can_yield` is in `package.preload`.
 const CAN_YIELD: &CStr = c"resty.nffi.can_yield";
 
+/// What `can_yield` is made of. Looked up once, before any library is loaded: a look-up waits for
+/// the dynamic linker while another thread loads one.
+static LUA: OnceLock<(LuaAsk, LuaBool)> = OnceLock::new();
+
 /// preconfiguration: makes `can_yield` known to every Lua VM. It has to be now: init_by_lua runs
 /// before our postconfiguration.
 pub unsafe extern "C" fn preload(cf: *mut ngx_conf_t) -> ngx_int_t {
     // Here, where LD_LIBRARY_PATH can still be read.
     LazyLock::force(&library::SEARCH_PATH);
-    // SAFETY: ngx_lua's documented signature for other modules.
-    let Some(add) = (unsafe { symbol::<AddPreload>(c"ngx_http_lua_add_package_preload") }) else {
+    // SAFETY: ngx_lua's documented signature for other modules, and LuaJIT's own.
+    let (add, ask, push) = unsafe {
+        (
+            symbol::<AddPreload>(c"ngx_http_lua_add_package_preload"),
+            symbol::<LuaAsk>(c"lua_isyieldable"),
+            symbol::<LuaBool>(c"lua_pushboolean"),
+        )
+    };
+    let (Some(add), Some(ask), Some(push)) = (add, ask, push) else {
         return crate::OK;
     };
-    // SAFETY: ngx_lua copies the name's address: it is static.
+    // The same functions each time: LuaJIT stays loaded.
+    let _ = LUA.set((ask, push));
+    // SAFETY: ngx_lua keeps the name's address: it is static.
     if unsafe { add(cf, CAN_YIELD.as_ptr(), can_yield) } != crate::OK {
         errlog::conf(cf, NGX_LOG_EMERG as _, format_args!("nffi: ngx_lua would not take a preloaded function"));
         return crate::ERROR;
@@ -158,12 +171,9 @@ pub unsafe extern "C" fn preload(cf: *mut ngx_conf_t) -> ngx_int_t {
 /// Lua: can the running coroutine yield here? Not inside gsub's callback, sort's comparison, a
 /// metamethod or require. LuaJIT's `coroutine` does not say; its C interface does.
 unsafe extern "C" fn can_yield(lua: *mut c_void) -> c_int {
+    let Some((ask, push)) = LUA.get() else { return 0 };
     // SAFETY: LuaJIT's functions, in the process that runs this very VM.
-    unsafe {
-        let yieldable = symbol::<LuaAsk>(c"lua_isyieldable").is_some_and(|ask| ask(lua) != 0);
-        let Some(push) = symbol::<LuaBool>(c"lua_pushboolean") else { return 0 };
-        push(lua, c_int::from(yieldable));
-    }
+    unsafe { push(lua, c_int::from(ask(lua) != 0)) };
     1
 }
 

@@ -1,6 +1,10 @@
 //! The two ways in which a runtime's thread wakes the event loop.
 
-use std::{ffi::c_int, mem};
+use std::{
+    ffi::c_int,
+    mem,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use nffi_core::{done::Sink, pollfd::Event as EventFd};
 use nginx_sys::{NGX_USE_EPOLL_EVENT, ngx_event_flags, ngx_event_handler_pt, ngx_thread_task_t, ngx_uint_t};
@@ -49,15 +53,21 @@ pub fn make(choice: Choice, handler: ngx_event_handler_pt) -> Result<Box<dyn Sin
     }
 }
 
-/// One task for ever. It is in the done queue at most once: the list of `nffi_core::done`
-/// notifies when it becomes non-empty, and is emptied by the handler only, which nginx calls
-/// after it has taken the task off its queue.
+/// The thread pool's task is on nginx's done queue.
+static QUEUED: AtomicBool = AtomicBool::new(false);
+
+/// nginx has called the handler: the task is off its queue. Runs on: event loop, before it drains.
+pub fn arrived() {
+    QUEUED.store(false, Ordering::Release);
+}
+
+/// One task for ever. It is on the done queue at most once, whoever drains the list meanwhile.
 struct ThreadPool {
     post: PostDone,
     task: *mut ngx_thread_task_t,
 }
 
-// SAFETY: the task is handed to nginx's queue, under its lock, by one notifier at a time (above);
+// SAFETY: the task is handed to nginx's queue, under its lock, by one notifier at a time (QUEUED);
 // the function may be called from any thread.
 unsafe impl Send for ThreadPool {}
 // SAFETY: as for Send.
@@ -76,7 +86,9 @@ impl ThreadPool {
 
 impl Sink for ThreadPool {
     fn notify(&self) {
-        // SAFETY: the task lives for ever and is on no queue now (see the type).
-        unsafe { (self.post)(self.task) };
+        if !QUEUED.swap(true, Ordering::AcqRel) {
+            // SAFETY: the task lives for ever and is on no queue now.
+            unsafe { (self.post)(self.task) };
+        }
     }
 }

@@ -256,8 +256,10 @@ impl Worker {
         let watched = self.rounds < LOOK_ROUNDS && HOST.done.watch();
         let spinning = self.dispatch.flush();
         if !watched {
+            // Whoever brings news, or has brought them, notifies: they come by the loop, after its
+            // other events.
             self.rounds = 0;
-            return !HOST.done.is_empty();
+            return false;
         }
         if spinning.is_some_and(|in_flight| in_flight > 0 && in_flight <= SPIN_TASKS) {
             let end = Instant::now() + SPIN;
@@ -344,6 +346,7 @@ pub fn leave() {
 }
 
 unsafe extern "C" fn on_done(_: *mut ngx_event_t) {
+    sink::arrived();
     with(Worker::drain);
 }
 

@@ -31,7 +31,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_call(
             return reply.fail(worker, "bad timeout");
         };
         if let Err(refusal) = worker.dispatch.admit(runtime, data.len()) {
-            return reply.fail(worker, refusal);
+            return reply.fail(worker, refusal.words());
         }
         let Some(data) = Buf::copy_of(data) else {
             return reply.fail(worker, "no memory");
@@ -99,7 +99,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_cast(
     let (reply, data) = unsafe { (&mut *reply, bytes(data, len)) };
     enter(reply, |worker, reply| {
         if let Err(refusal) = worker.dispatch.admit(runtime, data.len()) {
-            return reply.fail(worker, refusal);
+            return reply.fail(worker, refusal.words());
         }
         let Some(data) = Buf::copy_of(data) else {
             return reply.fail(worker, "no memory");

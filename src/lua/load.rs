@@ -153,7 +153,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_unload(runtime: u32, reply: *mut Reply) -
     let reply = unsafe { &mut *reply };
     enter(reply, |worker, reply| match worker.dispatch.unload(runtime) {
         Ok(()) => DONE,
-        Err(refusal) => reply.fail(worker, refusal),
+        Err(refusal) => reply.fail(worker, refusal.words()),
     })
 }
 

@@ -38,7 +38,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_open(
     let (reply, data, stream) = unsafe { (&mut *reply, bytes(data, len), &mut *stream) };
     enter(reply, |worker, reply| {
         if let Err(refusal) = worker.dispatch.admit(runtime, data.len()) {
-            return reply.fail(worker, refusal);
+            return reply.fail(worker, refusal.words());
         }
         let Some(data) = Buf::copy_of(data) else {
             return reply.fail(worker, "no memory");

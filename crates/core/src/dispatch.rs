@@ -5,6 +5,7 @@
 use std::{
     borrow::Cow,
     collections::VecDeque,
+    fmt,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -48,21 +49,31 @@ pub enum Refusal {
     Unloaded,
     ShuttingDown,
     NoSuchRuntime,
+    NoMemory,
 }
 
-/// In words, without a copy where they are always the same.
-impl From<Refusal> for Cow<'static, str> {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
+impl Refusal {
+    /// In words, without a copy where they are always the same.
+    pub fn words(&self) -> Cow<'static, str> {
+        match self {
             Refusal::QueueFull => "queue full".into(),
             Refusal::RequestTooLarge => "request too large".into(),
             Refusal::Failed(why) => format!("runtime failed: {why}").into(),
             Refusal::Unloaded => "unloaded".into(),
             Refusal::ShuttingDown => "shutting down".into(),
             Refusal::NoSuchRuntime => "no such runtime".into(),
+            Refusal::NoMemory => "no memory".into(),
         }
     }
 }
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words())
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 /// How a task ended, for its owner.
 #[derive(Debug)]

@@ -76,6 +76,14 @@ void ngx_http_nffi_lua_close(ngx_http_nffi_lua_stream_t *stream);
 ]]
 end
 
+-- Looked up now: a look-up waits for the dynamic linker while a runtime's library is being loaded.
+for _, name in ipairs {
+    "find", "load", "ready", "unload", "stats", "call", "take", "cast",
+    "open", "send", "shutdown", "receive", "wait", "resumed", "close",
+} do
+    local _ = ffi.C["ngx_http_nffi_lua_" .. name]
+end
+
 local ffi_str = ffi.string
 local get_phase = ngx.get_phase
 local get_request = base.get_request
