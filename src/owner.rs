@@ -5,7 +5,7 @@
 //! the coroutine off its semaphore, and the count shows it. It is looked at when the answer
 //! comes, and meanwhile by a sweep.
 
-use std::{mem, sync::Arc};
+use std::{mem, ptr, sync::Arc};
 
 use nffi_core::{dispatch::Outcome, pipe::Pieces};
 use nginx_sys::{ngx_http_cleanup_t, ngx_http_request_t};
@@ -208,6 +208,10 @@ impl Owners {
             Owner::Call(call) => self.put_back(call.sem),
             Owner::Load(load) => self.put_back(load.sem),
             Owner::Stream(stream) => {
+                if !stream.cleanup.is_null() {
+                    // SAFETY: its request is alive: its end would have cleared the pointer.
+                    unsafe { (*stream.cleanup).data = ptr::null_mut() };
+                }
                 for waiter in stream.waiters.into_iter().flatten() {
                     // Whoever waits learns that it is closed.
                     if self.api.is_waiting(&waiter.sem) {
@@ -252,7 +256,7 @@ impl Owners {
             ended: None,
             sent_eof: false,
             waiters: [None, None],
-            cleanup: std::ptr::null_mut(),
+            cleanup: ptr::null_mut(),
         })));
         (number, serial)
     }
@@ -344,8 +348,12 @@ impl Owners {
                 Owner::Call(call) if call.outcome.is_some() => (0, self.api.count(&call.sem) > 0),
                 Owner::Call(call) => (call.task, !self.api.is_waiting(&call.sem)),
                 Owner::Load(load) => (0, !self.api.is_waiting(&load.sem)),
-                // A stream is closed by its request's end, or by Lua's collector.
-                Owner::Stream(_) | Owner::Free => (0, false),
+                // One that nobody waits on is closed by its request's end, or by Lua's collector.
+                Owner::Stream(stream) => {
+                    let killed = |w: &Waiter| self.api.count(&w.sem) == i32::from(w.posted);
+                    (stream.task, stream.waiters.iter().flatten().any(killed))
+                }
+                Owner::Free => (0, false),
             };
             if vanished {
                 if task != 0 {

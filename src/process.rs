@@ -12,6 +12,6 @@ mod exit;
 mod respawn;
 mod signals;
 
-pub use exit::{guard as guard_exit, is_up, leaving};
+pub use exit::{guard as guard_exit, guard_again as guard_exit_again, is_up, leaving};
 pub use respawn::{guard_workers, name_runtime};
 pub use signals::guard as guard_signals;

@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     time::{Duration, Instant},
@@ -48,6 +48,8 @@ pub struct Worker {
     pub declared: HashMap<String, u32>,
     /// The loaded runtimes' numbers, by library and configuration.
     pub loaded: HashMap<(PathBuf, Vec<u8>), u32>,
+    /// Names that the master was told.
+    named: HashSet<String>,
     /// Answers and messages that Lua may still be copying.
     kept: (Vec<Buf>, Vec<String>),
     news: Vec<News>,
@@ -94,6 +96,7 @@ impl Worker {
         }
         let (specs, choice) = conf::declared();
         HOST.set_sink(sink::make(choice, Some(on_done))?);
+        HOST.set_after_load(process::guard_exit_again);
         process::guard_signals();
         process::guard_exit();
         let mut worker = Self {
@@ -101,6 +104,7 @@ impl Worker {
             owners: sema::Api::find().map(Owners::new),
             declared: HashMap::new(),
             loaded: HashMap::new(),
+            named: HashSet::new(),
             kept: Default::default(),
             news: Vec::new(),
             gone: Vec::new(),
@@ -122,7 +126,9 @@ impl Worker {
 
     /// Starts a runtime; calls may be made at once.
     pub fn start(&mut self, spec: Spec) -> u32 {
-        process::name_runtime(&spec.name);
+        if self.named.insert(spec.name.clone()) {
+            process::name_runtime(&spec.name);
+        }
         self.dispatch.start(spec)
     }
 

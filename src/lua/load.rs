@@ -104,7 +104,7 @@ fn load(worker: &mut Worker, name: &[u8], config: &[u8], settings: &LuaSettings)
     let library = library::find(name, &prefix).map_err(|e| format!("runtime failed: {e}"))?;
     let key = (library.clone(), config.to_vec());
     if let Some(&number) = worker.loaded.get(&key)
-        && worker.dispatch.entry(number).is_some_and(|e| matches!(e.state, State::Starting | State::Ready))
+        && worker.dispatch.entry(number).is_some_and(|e| !matches!(e.state, State::Unloading | State::Stopped))
     {
         return Ok(number);
     }
@@ -152,7 +152,13 @@ unsafe extern "C" fn ngx_http_nffi_lua_unload(runtime: u32, reply: *mut Reply) -
     // SAFETY: as above.
     let reply = unsafe { &mut *reply };
     enter(reply, |worker, reply| match worker.dispatch.unload(runtime) {
-        Ok(()) => DONE,
+        Ok(()) => {
+            if let Some(owners) = &mut worker.owners {
+                owners.wake_loads(runtime);
+            }
+            worker.after();
+            DONE
+        }
         Err(refusal) => reply.fail(worker, refusal.words()),
     })
 }

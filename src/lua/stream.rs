@@ -125,10 +125,6 @@ fn close(worker: &mut Worker, number: u32, serial: u32) {
     let Some(owners) = &mut worker.owners else { return };
     let Some(stream) = owners.stream(number, serial) else { return };
     let task = if stream.ended.is_none() { stream.task } else { 0 };
-    if !stream.cleanup.is_null() {
-        // SAFETY: its request is alive: request_ended would have cleared the pointer.
-        unsafe { (*stream.cleanup).data = ptr::null_mut() };
-    }
     owners.forget(number);
     worker.cancel(task);
 }

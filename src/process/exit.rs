@@ -40,6 +40,12 @@ pub fn guard() {
         }
     }
     respawn::claim(id() as i32);
+    guard_again();
+}
+
+/// Exit handlers run newest first: ours has to come before those that a library has brought, and
+/// before its destructors. Runs on: any thread, after a library was loaded.
+pub fn guard_again() {
     // SAFETY: the module is never unmapped.
     unsafe { on_exit(exiting, ptr::null_mut()) };
 }

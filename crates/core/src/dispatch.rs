@@ -171,14 +171,14 @@ impl Entry {
     /// ```text
     ///   Starting ──► Ready ──► Unloading ──► Stopped
     ///      │  └──────────────────▲  │           ▲
-    ///      └──► Failed              └───────────┘ (init failed while unloading)
+    ///      └──► Failed ────────────┴─────────────┘ (unloaded; init failed while unloading)
     /// ```
     fn become_(&mut self, next: State) -> bool {
         let allowed = matches!(
             (&self.state, &next),
             (State::Starting, State::Ready | State::Failed(_) | State::Unloading)
                 | (State::Ready, State::Unloading | State::Stopped)
-                | (State::Unloading, State::Stopped)
+                | (State::Unloading | State::Failed(_), State::Stopped)
         );
         if allowed {
             self.state = next;
@@ -253,6 +253,11 @@ impl Dispatch {
     /// New calls are refused from now on, accepted ones finish, then the runtime gets STOP.
     pub fn unload(&mut self, number: u32) -> Result<(), Refusal> {
         let entry = self.runtimes.get_mut(number as usize).ok_or(Refusal::NoSuchRuntime)?;
+        if matches!(entry.state, State::Failed(_)) {
+            // Nothing runs; but it may be loaded anew.
+            entry.become_(State::Stopped);
+            return Ok(());
+        }
         if let Some(refusal) = entry.refusal() {
             return Err(refusal);
         }
@@ -418,7 +423,7 @@ impl Dispatch {
         self.unended -= 1;
         let entry = &mut self.runtimes[number as usize];
         entry.in_flight -= 1;
-        if std::mem::replace(&mut self.tasks[slot_number as usize].abandoned, false) {
+        if std::mem::replace(&mut self.tasks[slot_number as usize], IDLE).abandoned {
             entry.abandoned -= 1;
         }
         self.stop_if_idle(number);
@@ -429,8 +434,10 @@ impl Dispatch {
     /// `leaving_for`: ms since the process began to leave.
     pub fn holds(&self, leaving_for: u64) -> bool {
         self.runtimes.iter().any(|entry| {
-            entry.in_flight > entry.abandoned
-                || (entry.abandoned > 0 && leaving_for < entry.runtime.settings.stop_timeout)
+            // Nobody will end what a runtime that is over has left.
+            !matches!(entry.state, State::Failed(_) | State::Stopped)
+                && (entry.in_flight > entry.abandoned
+                    || (entry.abandoned > 0 && leaving_for < entry.runtime.settings.stop_timeout))
         })
     }
 
@@ -524,17 +531,22 @@ impl Dispatch {
         done::take(&self.host.done, &self.host.table, &mut slots);
         // Before the tasks: a line may belong to one of those that have just ended.
         self.take_lines();
+        let mut bulletin = false;
         for number in slots.drain(..) {
             if number == BULLETIN {
                 if let Some(slot) = self.host.table.get(BULLETIN) {
                     slot.word.clear(NEWS);
                 }
-                self.look_at_runtimes(news);
+                bulletin = true;
             } else {
                 self.look_at_task(number, news);
             }
         }
         self.slots = slots;
+        // After the tasks: what a runtime answered before it stopped counts.
+        if bulletin {
+            self.look_at_runtimes(news);
+        }
         if !self.host.log.is_empty() && self.lines.len() < log::CAPACITY {
             self.host.bulletin();
         }
@@ -641,10 +653,11 @@ impl Dispatch {
         }
     }
 
-    /// A runtime is over. What is queued is answered with `why`, threads that poll all the same
-    /// get STOP, and its queue is freed once the last of them has gone.
+    /// A runtime is over. What is queued or running is answered with `why`, threads that poll all
+    /// the same get STOP, and its queue is freed once the last of them has gone.
     fn bury(&mut self, number: u32, why: &str, news: &mut Vec<News>) {
         self.fail_queued(number, why, news);
+        self.fail_running(number, why, news);
         let entry = &mut self.runtimes[number as usize];
         entry.runtime.queue.stop();
         // A thread that a failed init left behind may sleep on the descriptor: it must stay.
@@ -671,6 +684,22 @@ impl Dispatch {
                 news.push(News::Ended { owner, outcome: Outcome::Failed(why.to_owned()) });
             }
             self.retire(slot_number, !Word::worn_out(generation), number);
+        }
+    }
+
+    /// Tells those who wait for a task that was polled that no one will answer it.
+    fn fail_running(&mut self, number: u32, why: &str, news: &mut Vec<News>) {
+        for slot_number in 1..self.tasks.len() as u32 {
+            let owner = self.tasks[slot_number as usize].owner;
+            if owner == NOBODY {
+                continue;
+            }
+            let Some(slot) = self.host.table.get(slot_number) else { continue };
+            let generation = slot.word.generation();
+            if slot.runtime() == number && slot.word.running(generation).is_ok() {
+                self.cancel(word::handle(generation, slot_number));
+                news.push(News::Ended { owner, outcome: Outcome::Failed(why.to_owned()) });
+            }
         }
     }
 

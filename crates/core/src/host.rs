@@ -30,6 +30,7 @@ pub struct Host {
     pub registry: Registry,
     pub log: Log,
     sink: OnceLock<Box<dyn Sink>>,
+    after_load: OnceLock<fn()>,
     /// The event loop has gone; nothing that is handed in will be looked at.
     closed: AtomicBool,
     /// For whoever waits for stopped().
@@ -58,6 +59,22 @@ impl Host {
         self.table.grow_to(BULLETIN);
         if self.sink.set(sink).is_err() {
             debug_assert!(false, "the sink is set once");
+        }
+    }
+
+    /// What the process wants to do after each library that was loaded, on the thread that loaded
+    /// it. Runs on: event loop, once, before any runtime starts.
+    pub fn set_after_load(&self, hook: fn()) {
+        if self.after_load.set(hook).is_err() {
+            debug_assert!(false, "the hook is set once");
+        }
+    }
+
+    /// Runs on: a runtime's start thread.
+    pub(crate) fn after_load(&self) {
+        crate::signals::allow_alternate_stacks();
+        if let Some(hook) = self.after_load.get() {
+            hook();
         }
     }
 

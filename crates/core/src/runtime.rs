@@ -12,14 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    host::Host,
-    library,
-    options::Settings,
-    queue::Queue,
-    registry,
-    signals::{self, Blocked},
-};
+use crate::{host::Host, library, options::Settings, queue::Queue, registry, signals::Blocked};
 
 /// What a runtime is made from.
 #[derive(Debug, Clone)]
@@ -84,7 +77,7 @@ pub fn start(host: &'static Host, runtime: &Arc<Runtime>, spec: Spec) {
         .spawn(move || {
             registry::remember(runtime.handle(), runtime.clone());
             let result = catch_unwind(AssertUnwindSafe(|| load_and_init(&runtime, &spec)));
-            signals::allow_alternate_stacks();
+            host.after_load();
             let result = result.unwrap_or_else(|_| Err("panicked while it was started".to_owned()));
             // Set here only, and this thread exists once for a runtime.
             let _ = runtime.started.set(result);
