@@ -114,9 +114,9 @@ for i = 1, 200 do
 end
 ngx.sleep(0.1)
 collectgarbage()
-t.show(t.report("data_changed"), t.idle())
+t.show(t.report("data_changed"), t.report("cancel_twice"), t.idle())
 --- response_body
-0 | idle
+0 | 0 | idle
 
 
 

@@ -234,3 +234,71 @@ t.show(t.idle())
 --- response_body
 0 pieces, 0 bytes
 idle
+
+
+
+=== TEST 13: one side of a stream has one waiter: a second one is told
+--- lua
+local s = assert(nffi.get("fixture"):open("readall"))
+local first = ngx.thread.spawn(s.receive, s)
+t.show(select(2, s:receive()):match("^busy: "))
+assert(s:send("for the first"))
+t.show(select(2, ngx.thread.wait(first)))
+s:shutdown("send")
+t.show(s:receive())
+t.show(t.idle())
+--- response_body
+busy: 
+for the first
+nil | closed
+idle
+
+
+
+=== TEST 14: close wakes whoever waits, on either side
+--- lua
+local rt = nffi.get("fixture")
+local s = assert(rt:open("readall"))
+local receiver = ngx.thread.spawn(s.receive, s)
+ngx.sleep(0.01)
+s:close()
+t.show(select(2, ngx.thread.wait(receiver)))
+
+local s = assert(rt:open("never"))
+local sender = ngx.thread.spawn(function()
+  while true do
+    local ok, err = s:send(("x"):rep(65536))
+    if not ok then
+      return ok, err
+    end
+  end
+end)
+ngx.sleep(0.01)
+s:close()
+t.show(select(2, ngx.thread.wait(sender)))
+nffi.call("fixture", "release_all")
+t.show(t.idle())
+--- response_body
+nil | closed
+nil | closed
+idle
+
+
+
+=== TEST 15: threads that wait on a stream are killed: the stream lives on for others
+--- lua
+local s = assert(nffi.get("fixture"):open("readall"))
+for _ = 1, 20 do
+  local th = ngx.thread.spawn(s.receive, s)
+  ngx.sleep(0.001)
+  ngx.thread.kill(th)
+end
+assert(s:send("after all"))
+t.show(s:receive())
+s:shutdown("send")
+t.show(s:receive())
+t.show(t.idle())
+--- response_body
+after all
+nil | closed
+idle

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 
-from harness import alive, run, wait_for
+from harness import FIXTURES, alive, run, send, wait_for
 
 
 def in_flight(nginx, request, n, answers):
@@ -115,6 +115,33 @@ def idle_leave(checks):
         checks.check(not nginx.bad_lines(), f"{name}, idle: the error log is silent", nginx.bad_lines()[:3])
 
 
+def loads(checks):
+    """nffi.load that had to wait, was killed while it waited, or whose request went: nothing of it holds a leaving worker."""
+    server = """
+    location = /load { content_by_lua_block {
+        local cfg = '{"init_sleep":"' .. ngx.var.arg_ms .. '","n":"' .. ngx.now() .. '"}'
+        local rt, err = require("resty.nffi").load("@FIXTURES@/libother.so", cfg, { stop_timeout = 300 })
+        ngx.say(rt and rt:call("echo loaded") or err)
+    } }
+    location = /kill { content_by_lua_block {
+        local th = ngx.thread.spawn(require("resty.nffi").load, "@FIXTURES@/libother.so", '{"init_sleep":"300"}')
+        ngx.sleep(0.05)
+        ngx.say(ngx.thread.kill(th))
+    } }""".replace("@FIXTURES@", str(FIXTURES))
+    nginx = checks.nginx(server=server)
+    checks.check(nginx.get("/load?ms=200") == (200, b"loaded\n"), "load: waits, then calls")
+    checks.check(nginx.get("/kill")[1] == b"1\n", "load: killed while it waits")
+    s = nginx.connect()
+    send(s, "/load?ms=400")
+    time.sleep(0.1)
+    s.close()
+    time.sleep(0.6)
+    nginx.signal(signal.SIGQUIT)
+    took = nginx.wait_end(8)
+    checks.check(took is not None and took < 2, "load: QUIT after it ends soon", took)
+    checks.check(not nginx.bad_lines(), "load: the error log is silent", nginx.bad_lines()[:3])
+
+
 def exit_worker_casts(checks):
     """A cast of exit_worker_by_lua is either done or refused, never lost in silence."""
     http = """exit_worker_by_lua_block {
@@ -140,8 +167,8 @@ def body(checks, scale):
     never_stopped(checks, signal.SIGQUIT, "QUIT", 1.5, 5)
     never_stopped(checks, signal.SIGTERM, "TERM", 0.5, 3)
     idle_leave(checks)
+    loads(checks)
     exit_worker_casts(checks)
-    time.sleep(0)
 
 
 if __name__ == "__main__":
