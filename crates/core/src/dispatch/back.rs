@@ -1,0 +1,122 @@
+//! The way back: what runtimes have done since the event loop looked last.
+
+use std::sync::Arc;
+
+use super::{Dispatch, NOBODY, News, Outcome};
+use crate::{
+    buf::Buf,
+    done::{self, BULLETIN},
+    log::{self, Line},
+    pipe::Pieces,
+    slot::Answer,
+    word::{self, NEWS, OVERFLOW, has_ended},
+};
+
+impl Dispatch {
+    /// Takes all that has come back since the last time, and puts what owners must know into
+    /// `news`, oldest first. Log lines wait for [`next_line`](Self::next_line) then.
+    pub fn drain(&mut self, news: &mut Vec<News>) {
+        let mut slots = std::mem::take(&mut self.slots);
+        done::take(&self.host.done, &self.host.table, &mut slots);
+        // Before the tasks: a line may belong to one of those that have just ended.
+        self.take_lines();
+        let mut bulletin = false;
+        for number in slots.drain(..) {
+            if number == BULLETIN {
+                if let Some(slot) = self.host.table.get(BULLETIN) {
+                    slot.word.clear(NEWS);
+                }
+                bulletin = true;
+            } else {
+                self.look_at_task(number, news);
+            }
+        }
+        self.slots = slots;
+        // After the tasks: what a runtime answered before it stopped counts.
+        if bulletin {
+            self.look_at_runtimes(news);
+        }
+        if !self.host.log.is_empty() && self.lines.len() < log::CAPACITY {
+            self.host.bulletin();
+        }
+    }
+
+    /// A queue full of lines at most, so that a flood does not keep the event loop from its work.
+    fn take_lines(&mut self) {
+        while self.lines.len() < log::CAPACITY
+            && let Some(line) = self.host.log.pop()
+        {
+            let request_id = match self.host.table.resolve(line.task) {
+                Some((slot, number, generation)) if slot.word.generation() == generation => {
+                    self.tasks.get(number as usize).map_or(0, |task| task.request_id)
+                }
+                _ => 0,
+            };
+            self.lines.push_back((line, request_id));
+        }
+    }
+
+    fn look_at_task(&mut self, slot_number: u32, news: &mut Vec<News>) {
+        let Some(slot) = self.host.table.get(slot_number) else { return };
+        // Cleared first: what comes after this puts the slot on the list again.
+        let flags = slot.word.clear(NEWS);
+        let number = slot.runtime();
+        let owner = self.tasks[slot_number as usize].owner;
+        if has_ended(flags) {
+            // SAFETY: ENDED, and taken off the done list just now.
+            let (answer, pieces) = unsafe { slot.empty() };
+            let gathered = if self.tasks[slot_number as usize].stream { None } else { pieces };
+            let usable = slot.word.release();
+            let entry = &mut self.runtimes[number as usize];
+            entry.stats.answers += 1;
+            if answer.status != 0 {
+                entry.stats.errors += 1;
+            }
+            if owner != NOBODY {
+                let outcome =
+                    if flags & OVERFLOW != 0 { Outcome::TooLarge } else { self.outcome(number, answer, gathered) };
+                news.push(News::Ended { owner, outcome });
+            }
+            self.retire(slot_number, usable, number);
+        } else if owner != NOBODY {
+            if flags & OVERFLOW != 0 {
+                let task = word::handle(slot.word.generation(), slot_number);
+                self.cancel(task);
+                news.push(News::Ended { owner, outcome: Outcome::TooLarge });
+            } else {
+                news.push(News::Pieces { owner });
+            }
+        }
+    }
+
+    /// Makes one answer of gathered pieces and the last word.
+    fn outcome(&self, number: u32, answer: Answer, pieces: Option<Arc<Pieces>>) -> Outcome {
+        let limit = self.runtimes[number as usize].runtime.settings.max_response;
+        let mut all = Vec::new();
+        if answer.status == 0
+            && let Some(pieces) = pieces
+        {
+            while let Some((piece, _)) = pieces.answer.pop() {
+                all.push(piece);
+            }
+        }
+        let Answer { status, data } = answer;
+        if all.iter().map(Buf::len).sum::<usize>() + data.len() > limit {
+            return Outcome::TooLarge;
+        }
+        if all.is_empty() {
+            return Outcome::Answer(Answer { status, data });
+        }
+        all.push(data);
+        match Buf::concat(&all) {
+            Some(data) => Outcome::Answer(Answer { status, data }),
+            None => Outcome::NoMemory,
+        }
+    }
+
+    /// The next log line that [`drain`](Self::drain) has taken, with the request id of its task
+    /// (0 where the task had ended before, or has none).
+    pub fn next_line(&mut self) -> Option<(Line, u64)> {
+        self.lines.pop_front()
+    }
+}

@@ -1,0 +1,78 @@
+//! What goes into [`Dispatch`](super::Dispatch), and what comes out of it.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use crate::{buf::Buf, pipe::Pieces, slot::Answer};
+
+/// What is submitted.
+#[derive(Debug)]
+pub struct Submission {
+    pub data: Buf,
+    /// CLOCK_MONOTONIC, ns; 0 none.
+    pub deadline: u64,
+    /// Who gets the outcome; NOBODY makes it a cast.
+    pub owner: u32,
+    /// What log lines of this task are marked with; 0 nothing.
+    pub request_id: u64,
+    /// Both ways, for a stream.
+    pub pieces: Option<Arc<Pieces>>,
+    /// More of the request follows.
+    pub more: bool,
+}
+
+/// Why a task was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    QueueFull,
+    RequestTooLarge,
+    Failed(String),
+    Unloaded,
+    ShuttingDown,
+    NoSuchRuntime,
+    NoMemory,
+}
+
+impl Refusal {
+    /// In words, without a copy where they are always the same.
+    pub fn words(&self) -> Cow<'static, str> {
+        match self {
+            Refusal::QueueFull => "queue full".into(),
+            Refusal::RequestTooLarge => "request too large".into(),
+            Refusal::Failed(why) => format!("runtime failed: {why}").into(),
+            Refusal::Unloaded => "unloaded".into(),
+            Refusal::ShuttingDown => "shutting down".into(),
+            Refusal::NoSuchRuntime => "no such runtime".into(),
+            Refusal::NoMemory => "no memory".into(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// How a task ended, for its owner.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Status 0 is success; otherwise the data are the runtime's message.
+    Answer(Answer),
+    TooLarge,
+    /// The runtime failed to start.
+    Failed(String),
+    NoMemory,
+}
+
+/// What [`Dispatch::drain`] found.
+#[derive(Debug)]
+pub enum News {
+    /// The owner's task is over.
+    Ended { owner: u32, outcome: Outcome },
+    /// The owner's stream has pieces, or room.
+    Pieces { owner: u32 },
+    /// The runtime has left [`State::Starting`], or has stopped.
+    Runtime { number: u32 },
+}
