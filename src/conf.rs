@@ -17,7 +17,7 @@ use nginx_sys::{
     ngx_uint_t,
 };
 
-use crate::{errlog, sink};
+use crate::{barrier::barrier, errlog, sink};
 
 /// What the http block says.
 #[derive(Debug, Default)]
@@ -127,7 +127,7 @@ unsafe extern "C" fn set_runtime(cf: *mut ngx_conf_t, _: *mut ngx_command_t, con
     // SAFETY: nginx passes what create returned; nobody else looks at it meanwhile.
     let conf = unsafe { &mut *conf.cast::<MainConf>() };
     // SAFETY: inside a directive's handler.
-    match unsafe { block::read(cf, &conf.runtimes) } {
+    match barrier(Err(String::new()), || unsafe { block::read(cf, &conf.runtimes) }) {
         Ok(spec) => {
             conf.runtimes.push(spec);
             CONF_OK

@@ -15,8 +15,9 @@
 //!    gives each owner its outcome and posts its semaphore.
 //! 5. The coroutine resumes, and takes the outcome through [`lua`].
 //!
-//! [`process`] keeps signals and exits of foreign code from doing harm, [`errlog`] writes.
+//! [`barrier`] stops panics, [`process`] keeps signals and exits of foreign code from doing harm, [`errlog`] writes.
 
+mod barrier;
 mod conf;
 mod errlog;
 mod events;
@@ -29,7 +30,7 @@ mod worker;
 
 use nginx_sys::{NGX_HTTP_MODULE, NGX_LOG_EMERG, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t};
 
-use crate::worker::Worker;
+use crate::{barrier::barrier, worker::Worker};
 
 const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
 const ERROR: ngx_int_t = nginx_sys::NGX_ERROR as ngx_int_t;
@@ -63,26 +64,29 @@ pub static mut ngx_http_nffi_module: ngx_module_t = ngx_module_t {
 /// Runs on: the master (or the single process), for each new configuration.
 extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the new cycle.
-    unsafe { process::guard_workers((*cycle).log) };
+    barrier((), || unsafe { process::guard_workers((*cycle).log) });
     OK
 }
 
-/// Runs on: each new process, cache helpers included.
+/// Runs on: each new process, cache helpers included. Where nothing is declared, nffi starts with
+/// its first use from Lua.
 extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    if !worker::is_worker() {
-        return OK;
-    }
-    match Worker::ensure() {
-        Ok(()) => OK,
-        Err(error) => {
-            // SAFETY: nginx passes its cycle.
-            errlog::write(unsafe { (*cycle).log }, NGX_LOG_EMERG as _, format_args!("nffi: {error}"));
-            ERROR
+    barrier(ERROR, || {
+        if !worker::is_worker() || conf::declared().0.is_empty() {
+            return OK;
         }
-    }
+        match Worker::ensure() {
+            Ok(()) => OK,
+            Err(error) => {
+                // SAFETY: nginx passes its cycle.
+                errlog::write(unsafe { (*cycle).log }, NGX_LOG_EMERG as _, format_args!("nffi: {error}"));
+                ERROR
+            }
+        }
+    })
 }
 
 /// Runs on: a worker that leaves.
 extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
-    worker::leave();
+    barrier((), worker::leave);
 }

@@ -20,6 +20,7 @@ use nffi_core::{abi, dispatch::Outcome, library, options::MAX_TIMEOUT, slot::Ans
 use nginx_sys::{NGX_LOG_EMERG, ngx_conf_t, ngx_current_msec, ngx_http_request_t, ngx_int_t};
 
 use crate::{
+    barrier::barrier,
     errlog,
     sema::symbol,
     worker::{self, Worker},
@@ -75,19 +76,26 @@ impl Reply {
     }
 }
 
-/// The common frame: the worker, made now where a call comes before our init_process, or the
-/// message that there is none.
+/// The common frame: the worker, made now where this is its first use, or the message that there
+/// is none.
 fn enter(reply: &mut Reply, f: impl FnOnce(&mut Worker, &mut Reply) -> c_int) -> c_int {
-    if let Some(result) = worker::with(|worker| f(worker, reply)) {
-        return result;
+    if !worker::is_worker() {
+        // Without a worker to hold the words only what cannot change may be said.
+        reply.set(if worker::is_helper() { NO_WORKER } else { DISABLED }.as_bytes(), 0, true);
+        return FAILED;
     }
-    // Only what cannot change may be said without a worker to hold the words.
-    const DISABLED: &str = "API disabled in the context of init_by_lua*";
-    const BROKEN: &str = "runtime failed: nffi could not start in this worker, or was interrupted; see the error log";
-    let message = if worker::is_worker() { BROKEN } else { DISABLED };
-    reply.set(message.as_bytes(), 0, true);
-    FAILED
+    if let Err(why) = barrier(Ok(()), Worker::ensure) {
+        errlog::cycle(NGX_LOG_EMERG as _, format_args!("nffi: {why}"));
+    }
+    worker::with(|worker| f(worker, reply)).unwrap_or_else(|| {
+        reply.set(BROKEN.as_bytes(), 0, true);
+        FAILED
+    })
 }
+
+const DISABLED: &str = "API disabled in the context of init_by_lua*";
+const NO_WORKER: &str = "API disabled in this process: it is no worker";
+const BROKEN: &str = "runtime failed: nffi could not start in this worker, or was interrupted; see the error log";
 
 /// # Safety
 /// `data` has `len` bytes, or `len` is 0.

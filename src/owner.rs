@@ -329,7 +329,8 @@ impl Owners {
     /// Looks at up to `budget` owners for coroutines that have vanished; `gone` gets the tasks
     /// that nobody waits for any more.
     pub fn sweep(&mut self, budget: usize, gone: &mut Vec<u64>) {
-        for (sem, seen) in mem::take(&mut self.retired) {
+        let batch: Vec<_> = self.retired.drain(..budget.min(self.retired.len())).collect();
+        for (sem, seen) in batch {
             if seen && !self.api.is_waiting(&sem) {
                 self.api.destroy(sem);
             } else {

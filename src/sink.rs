@@ -58,7 +58,8 @@ static QUEUED: AtomicBool = AtomicBool::new(false);
 
 /// nginx has called the handler: the task is off its queue. Runs on: event loop, before it drains.
 pub fn arrived() {
-    QUEUED.store(false, Ordering::Release);
+    // A swap, as in notify(): of two swaps one sees the other, and what went before it.
+    QUEUED.swap(false, Ordering::AcqRel);
 }
 
 /// One task for ever. It is on the done queue at most once, whoever drains the list meanwhile.

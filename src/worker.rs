@@ -3,9 +3,9 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet},
-    panic::{AssertUnwindSafe, catch_unwind},
+    collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -16,12 +16,12 @@ use nffi_core::{
     runtime::Spec,
 };
 use nginx_sys::{
-    NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t,
-    ngx_core_module, ngx_current_msec, ngx_cycle, ngx_event_actions, ngx_event_t, ngx_exiting, ngx_msec_t, ngx_process,
-    ngx_terminate,
+    NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_HELPER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_core_conf_t, ngx_core_module, ngx_current_msec, ngx_cycle, ngx_event_actions, ngx_event_t, ngx_exiting,
+    ngx_msec_t, ngx_process, ngx_terminate,
 };
 
-use crate::{conf, errlog, events::Event, owner::Owners, process, sema, sink};
+use crate::{barrier::barrier, conf, errlog, events::Event, owner::Owners, process, sema, sink};
 
 /// How often vanished callers are looked for, in ms, and how many owners at a time: with up to
 /// 100 000 waiting, each is looked at within 200 ms.
@@ -33,6 +33,8 @@ const SPIN_TASKS: usize = 4;
 const SPIN: Duration = Duration::from_micros(10);
 /// After so many rounds of answers without a sleep the loop sees its other events.
 const LOOK_ROUNDS: u32 = 32;
+/// Messages kept for Lua, which copies each at once, unless finalizers come in between.
+const MESSAGES: usize = 1024;
 /// What TERM leaves to the runtimes.
 const TERM_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -51,7 +53,7 @@ pub struct Worker {
     /// Names that the master was told.
     named: HashSet<String>,
     /// Answers and messages that Lua may still be copying.
-    kept: (Vec<Buf>, Vec<String>),
+    kept: (Vec<Buf>, VecDeque<String>),
     news: Vec<News>,
     gone: Vec<u64>,
     flush: Event,
@@ -66,6 +68,10 @@ pub struct Worker {
 
 /// Is this a process that runtimes live in?
 pub fn is_worker() -> bool {
+    // SAFETY: no arguments. The event loop is the main thread; ngx_lua has threads of its own.
+    if unsafe { libc::gettid() != libc::getpid() } {
+        return false;
+    }
     // SAFETY: set by nginx before init_process; plain reads on its own thread. The event method is
     // chosen in workers only: without one this is still the process that reads the configuration.
     unsafe {
@@ -74,24 +80,25 @@ pub fn is_worker() -> bool {
     }
 }
 
-/// Calls `f` with the worker. `None` off the event loop's thread, and before there is one. This is
-/// the panic barrier too: nothing unwinds into nginx or Lua.
+/// Is this one of nginx's helper processes, or its privileged agent?
+pub fn is_helper() -> bool {
+    // SAFETY: set by nginx after the fork; a plain read.
+    unsafe { ngx_process as u32 == NGX_PROCESS_HELPER }
+}
+
+/// Calls `f` with the worker. `None` off the event loop's thread, before there is one, and where
+/// `f` panicked.
 pub fn with<T>(f: impl FnOnce(&mut Worker) -> T) -> Option<T> {
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        WORKER.try_with(|worker| worker.try_borrow_mut().ok()?.as_mut().map(f)).ok().flatten()
-    }));
-    result.unwrap_or_else(|_| {
-        errlog::cycle(NGX_LOG_ALERT as _, format_args!("nffi: internal error (a panic); the call was given up"));
-        None
-    })
+    barrier(None, || WORKER.try_with(|worker| worker.try_borrow_mut().ok()?.as_mut().map(f)).ok().flatten())
 }
 
 impl Worker {
     /// Makes the worker and starts the declared runtimes, unless that was done already (a call in
     /// init_worker_by_lua may come before our init_process).
     pub fn ensure() -> Result<(), String> {
-        let known = WORKER.with(|worker| worker.borrow().is_some());
-        if known {
+        // Also where an earlier try has failed: what it left cannot be made twice.
+        static TRIED: AtomicBool = AtomicBool::new(false);
+        if TRIED.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
         let (specs, choice) = conf::declared();
@@ -197,7 +204,10 @@ impl Worker {
     /// The same for a message.
     pub fn keep_message(&mut self, message: String) -> &str {
         self.flush.post();
-        self.kept.1.push(message);
+        if self.kept.1.len() == MESSAGES {
+            self.kept.1.pop_front();
+        }
+        self.kept.1.push_back(message);
         &self.kept.1[self.kept.1.len() - 1]
     }
 

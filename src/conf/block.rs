@@ -7,10 +7,10 @@ use nffi_core::{
     options::{MAX_SPIN, MAX_TASKS, MAX_TIMEOUT, OwnOptions, Settings},
     runtime::Spec,
 };
-use nginx_sys::{NGX_LOG_WARN, ngx_command_t, ngx_conf_parse, ngx_conf_t};
+use nginx_sys::{NGX_LOG_WARN, ngx_command_t, ngx_conf_include, ngx_conf_parse, ngx_conf_t};
 
 use super::{CONF_OK, check, conf_prefix, prefix, report, words};
-use crate::errlog;
+use crate::{barrier::barrier, errlog};
 
 /// What was read so far.
 #[derive(Default)]
@@ -80,12 +80,18 @@ fn finish(cf: *mut ngx_conf_t, name: &str, library: &str, block: Block) -> Resul
 }
 
 /// One line of the block.
-unsafe extern "C" fn option(cf: *mut ngx_conf_t, _: *mut ngx_command_t, block: *mut c_void) -> *mut c_char {
+unsafe extern "C" fn option(cf: *mut ngx_conf_t, command: *mut ngx_command_t, block: *mut c_void) -> *mut c_char {
+    // SAFETY: inside a directive's handler.
+    let words = unsafe { words(cf) };
+    if words.as_ref().is_ok_and(|words| words.len() == 2 && words[0] == "include") {
+        // As in nginx's own blocks with a handler. The handler is us again, for each line.
+        // SAFETY: what nginx called us with.
+        return unsafe { ngx_conf_include(cf, command, block) };
+    }
     // SAFETY: set by read(), which waits for us.
     let block = unsafe { &mut *block.cast::<Block>() };
-    // SAFETY: inside a directive's handler.
-    let result = unsafe { words(cf) }.and_then(|words| match words.split_first() {
-        Some((name, values)) => block.set(cf, name, values),
+    let result = words.and_then(|words| match words.split_first() {
+        Some((name, values)) => barrier(Err("internal error".to_owned()), || block.set(cf, name, values)),
         None => Ok(()),
     });
     report(cf, result)

@@ -58,10 +58,6 @@ impl LuaSettings {
 unsafe extern "C" fn ngx_http_nffi_lua_find(name: *const c_char, len: usize, reply: *mut Reply) -> c_int {
     // SAFETY: Lua passes its one reply structure, and a string that it holds.
     let (reply, name) = unsafe { (&mut *reply, bytes(name, len)) };
-    if crate::worker::is_worker() {
-        // A failure is logged by our init_process, which comes to the same end.
-        let _ = Worker::ensure();
-    }
     enter(reply, |worker, reply| {
         let number = std::str::from_utf8(name).ok().and_then(|name| worker.declared.get(name).copied());
         match number {
@@ -84,9 +80,6 @@ unsafe extern "C" fn ngx_http_nffi_lua_load(
     // SAFETY: as above; settings is Lua's structure.
     let (reply, name, config, settings) =
         unsafe { (&mut *reply, bytes(name, name_len), bytes(config, config_len), &*settings) };
-    if crate::worker::is_worker() {
-        let _ = Worker::ensure();
-    }
     enter(reply, |worker, reply| match load(worker, name, config, settings) {
         Ok(number) => number as c_int,
         Err(message) => reply.fail(worker, message),
@@ -108,7 +101,6 @@ fn load(worker: &mut Worker, name: &[u8], config: &[u8], settings: &LuaSettings)
     {
         return Ok(number);
     }
-    library::inspect(&library).map_err(|e| format!("runtime failed: {e}"))?;
     let stem = library.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = stem.strip_prefix("lib").unwrap_or(&stem).to_owned();
     let number = worker.start(Spec { name, library, config: config.to_vec(), settings });
@@ -194,9 +186,6 @@ pub struct LuaStats {
 unsafe extern "C" fn ngx_http_nffi_lua_stats(runtime: u32, stats: *mut LuaStats, reply: *mut Reply) -> c_int {
     // SAFETY: as above; stats is Lua's structure.
     let (stats, reply) = unsafe { (&mut *stats, &mut *reply) };
-    if crate::worker::is_worker() {
-        let _ = Worker::ensure();
-    }
     enter(reply, |worker, reply| {
         let Some(entry) = worker.dispatch.entry(runtime) else {
             return reply.fail(worker, "no such runtime");

@@ -3,7 +3,7 @@
 use std::{
     ffi::{c_int, c_void},
     ptr,
-    sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, Ordering},
+    sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, Ordering},
 };
 
 use nginx_sys::{
@@ -44,6 +44,10 @@ fn own_slot() -> Option<&'static WorkerSlot> {
 /// any more. Runs on: any thread.
 pub fn claim(pid: i32) {
     if let Some(slot) = own_slot() {
+        if pid != 0 {
+            // A slot is used again after its worker has gone.
+            slot.names[0].store(0, Ordering::Relaxed);
+        }
         slot.pid.store(pid, Ordering::Release);
     }
 }
@@ -51,11 +55,6 @@ pub fn claim(pid: i32) {
 /// Adds a runtime's name to what the master knows. Runs on: event loop.
 pub fn name_runtime(name: &str) {
     let Some(slot) = own_slot() else { return };
-    // A slot is used again after its worker has gone.
-    static FIRST: AtomicBool = AtomicBool::new(true);
-    if FIRST.swap(false, Ordering::Relaxed) {
-        slot.names[0].store(0, Ordering::Relaxed);
-    }
     let used = slot.names.iter().position(|b| b.load(Ordering::Relaxed) == 0).unwrap_or(NAMES);
     let text = if used == 0 { name.to_owned() } else { format!(", {name}") };
     if used + text.len() < NAMES {

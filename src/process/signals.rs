@@ -105,14 +105,20 @@ pub fn on_main_thread() -> bool {
 
 /// Runs on: whatever thread the kernel chose.
 unsafe extern "C" fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // The main thread's id is the worker's pid.
+    let main = MAIN_THREAD.load(Ordering::Relaxed);
     // SAFETY: async-signal-safe calls; the original handler gets what the kernel gave.
     unsafe {
-        if on_main_thread() {
+        if libc::gettid() == main {
             if let Some(original) = original() {
                 original(signal, info, context);
             }
+        } else if libc::getpid() == main {
+            libc::syscall(libc::SYS_tgkill, main, main, signal);
         } else {
-            libc::syscall(libc::SYS_tgkill, libc::getpid(), MAIN_THREAD.load(Ordering::Relaxed), signal);
+            // A child that a runtime has forked: nothing of nginx is left in it.
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
         }
     }
 }

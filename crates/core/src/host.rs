@@ -17,6 +17,7 @@ use crate::{
     buf::Buf,
     done::{self, BULLETIN, Done, Sink},
     log::{Line, Log, MAX_MESSAGE},
+    pipe::WINDOW,
     registry::{self, Registry},
     slot::{Answer, Slot, Table},
     word::{CANCELLED, Dead, NEWS, OVERFLOW, READER_WAITS, SENDER_WAITS, WRITER_WAITS},
@@ -185,16 +186,17 @@ impl Host {
         if gathered & abi::NFFI_CAST != 0 {
             return abi::NFFI_OK;
         }
-        if gathered & abi::NFFI_PIECES == 0 {
-            let limit = self.registry.with(u64::from(entered.slot.runtime()) + 1, |r| r.settings.max_response);
-            if pipe.bytes().saturating_add(piece.len()) > limit.unwrap_or(0) {
-                entered.slot.word.set(OVERFLOW);
-                self.news(entered.slot, entered.number);
-                return abi::NFFI_GONE;
-            }
-            if !piece.is_empty() {
-                pipe.push(piece);
-            }
+        let streamed = gathered & abi::NFFI_PIECES != 0;
+        let limit = self.registry.with(u64::from(entered.slot.runtime()) + 1, |r| r.settings.max_response);
+        // A runtime that is deaf to FULL may not fill the memory.
+        let limit = limit.unwrap_or(0).saturating_add(if streamed { WINDOW } else { 0 });
+        if pipe.bytes().saturating_add(piece.len()) > limit {
+            entered.slot.word.set(OVERFLOW);
+            self.news(entered.slot, entered.number);
+            return abi::NFFI_GONE;
+        }
+        if !streamed {
+            pipe.push(piece);
             return abi::NFFI_OK;
         }
         let shut = pipe.push(piece);

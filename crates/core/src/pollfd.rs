@@ -36,8 +36,8 @@ impl<C: Counter> Flag<C> {
 
     /// Call it after the push. Runs on: any thread.
     pub fn raise(&self) {
-        fence(Ordering::SeqCst);
-        if !self.raised.swap(true, Ordering::SeqCst) {
+        // Of two swaps one sees the other, and what went before it.
+        if !self.raised.swap(true, Ordering::AcqRel) {
             self.counter.raise();
         }
     }
@@ -45,9 +45,7 @@ impl<C: Counter> Flag<C> {
     /// Call it before the last look. Runs on: any thread.
     pub fn lower(&self) {
         self.counter.lower();
-        // A swap, as in raise(): of two swaps one sees the other.
-        self.raised.swap(false, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        self.raised.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -94,6 +92,9 @@ impl PollFd {
         if self.0.get().is_none() {
             // Two threads may come here at once; one of the two descriptors is dropped.
             let _ = self.0.set(Flag::new(Event::new().ok()?));
+            // A producer that has not found it has pushed before, and Queue::wake() has a fence too
+            // (of `wake`): the maker's next look sees that push.
+            fence(Ordering::SeqCst);
         }
         self.0.get().map(|flag| flag.counter.fd().as_raw_fd())
     }

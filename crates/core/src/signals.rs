@@ -1,7 +1,11 @@
 //! Signals belong to the event loop's thread: threads of runtimes start with those blocked that
 //! a host's process is steered by. Synchronous ones (SEGV, FPE …) and SIGPIPE are left alone.
 
-use std::{mem::MaybeUninit, ptr};
+use std::{
+    mem::MaybeUninit,
+    ptr,
+    sync::{Mutex, PoisonError},
+};
 
 /// Steering signals, SIGCHLD included.
 const STEERING: [i32; 10] = [
@@ -56,6 +60,9 @@ impl Drop for Blocked {
 /// those that another runtime brought, and end the process where it is missing. Runs on: any
 /// thread, after a library was initialised.
 pub fn allow_alternate_stacks() {
+    // Asking and setting are two steps, and libraries may be loaded side by side.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     for signal in 1..=libc::SIGRTMAX() {
         let mut action = MaybeUninit::<libc::sigaction>::uninit();
         // SAFETY: asking for an action (signals that are none are refused), then setting the same

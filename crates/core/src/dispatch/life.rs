@@ -138,7 +138,9 @@ impl Dispatch {
             };
             let entry = &mut self.runtimes[number as usize];
             entry.stats.dropped_logs = runtime.dropped_logs.load(Ordering::Relaxed);
-            let stopped = runtime.has_stopped() && entry.become_(State::Stopped);
+            // A start that failed has failed, also where it has cleaned up after itself.
+            let failed = matches!(entry.state, State::Failed(_));
+            let stopped = !failed && runtime.has_stopped() && entry.become_(State::Stopped);
             if stopped {
                 self.bury(number, "it has stopped by itself", news);
             }
