@@ -15,7 +15,7 @@ use std::{
 };
 
 use nffi_core::{
-    abi::{NFFI_BAD, NFFI_CALL, NFFI_GONE, NFFI_STOP},
+    abi::{NFFI_BAD, NFFI_CALL, NFFI_CANCEL, NFFI_GONE, NFFI_STOP},
     dispatch::{Outcome, Refusal, State},
     options::Settings,
 };
@@ -58,10 +58,12 @@ fn a_failed_init_answers_whoever_waits() {
     }
     let why = "no such model".to_owned();
     assert_eq!(world().state(number), State::Failed(why.clone()));
-    assert_eq!(world().submit(number, request(b"")).err(), Some(Refusal::Failed(why.clone())));
-    assert_eq!(unload(number), Err(Refusal::Failed(why)));
+    assert_eq!(world().submit(number, request(b"")).err(), Some(Refusal::Failed(why)));
     assert_eq!(world().counts(number), (0, 0));
     assert!(world().on_loop(|l| l.dispatch.entry(number).expect("entry").runtime.queue.is_empty()));
+    assert_eq!(unload(number), Ok(()));
+    assert_eq!(world().state(number), State::Stopped);
+    assert_eq!(unload(number), Err(Refusal::Unloaded));
 }
 
 #[test]
@@ -87,6 +89,17 @@ fn what_cannot_be_loaded_has_failed() {
         };
         assert!(said.contains(why), "{said}");
     }
+}
+
+#[test]
+fn a_failed_init_that_cleans_up_has_failed_all_the_same() {
+    let number = world().start_with(Settings::default(), |rt| {
+        rt.stopped();
+        Err("no".to_owned())
+    });
+    world().wait_for(number, &State::Failed("no".to_owned()));
+    world().on_loop(support::Loop::look);
+    assert_eq!(world().state(number), State::Failed("no".to_owned()));
 }
 
 #[test]
@@ -276,10 +289,15 @@ fn calls_of_an_unloaded_runtime_that_fails_to_start() {
 #[test]
 fn a_runtime_that_stops_by_itself() {
     let (number, rt) = world().start_idle(Settings::default());
-    let queued = world().call(number, b"");
+    let running = world().call(number, b"");
+    let cast = world().cast(number, b"");
+    assert_eq!((rt.next().task, rt.next().task), (running.task, cast));
     let sleeper = thread::spawn(move || {
-        let first = rt.next();
-        (first.kind, rt.next().kind)
+        let mut kinds = vec![rt.next().kind];
+        while kinds.last() != Some(&NFFI_STOP) {
+            kinds.push(rt.next().kind);
+        }
+        kinds
     });
     thread::sleep(Duration::from_millis(20));
     let more = world().on_loop(|l| {
@@ -290,13 +308,16 @@ fn a_runtime_that_stops_by_itself() {
     });
     world().wait_for(number, &State::Stopped);
     assert_eq!(failure(world().wait(&more)), "it has stopped by itself");
+    assert_eq!(failure(world().wait(&running)), "it has stopped by itself");
     assert_eq!(world().submit(number, request(b"")).err(), Some(Refusal::Unloaded));
     // A thread that sleeps in poll() all the same is sent home.
-    let (first, second) = sleeper.join().expect("the sleeper came back");
-    assert_eq!((first, second), (NFFI_CALL, NFFI_STOP));
-    assert!(!world().on_loop(|l| l.has_ended(&queued)), "a running task is still the runtime's to end");
-    rt.end(queued.task, 0);
-    world().wait(&queued);
+    let kinds = sleeper.join().expect("the sleeper came back");
+    assert!(kinds == [NFFI_STOP] || kinds == [NFFI_CANCEL, NFFI_STOP], "{kinds:?}");
+    // What it had taken is still its own; nobody waits for that any more, and no one stays for it.
+    assert_eq!(world().counts(number), (2, 1));
+    assert_eq!(rt.end(running.task, 0), NFFI_GONE);
+    rt.end(cast, 0);
+    world().wait_until_idle(number);
 }
 
 #[test]

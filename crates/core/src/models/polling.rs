@@ -15,15 +15,26 @@ use crate::{buf::Buf, host::Host, runtime::Runtime, slot::Answer};
 
 /// Polls for up to two events, for ever or not at all.
 pub(super) fn poll(host: &Host, runtime: &Runtime, wait: bool) -> Vec<(u32, u64)> {
+    poll_for(2, host, runtime, wait)
+}
+
+fn poll_for(max: usize, host: &Host, runtime: &Runtime, wait: bool) -> Vec<(u32, u64)> {
     let mut events = [const { MaybeUninit::<nffi_event>::uninit() }; 2];
     let deadline = if wait { None } else { Some(Instant::now() - Duration::from_secs(1)) };
-    let taken = runtime.queue.poll(&host.table, &mut events, deadline);
+    let taken = runtime.queue.poll(&host.table, &mut events[..max], deadline);
     // SAFETY: poll() has written as many events as it says.
     events[..taken].iter().map(|e| unsafe { e.assume_init_ref() }).map(|e| (e.kind, e.task)).collect()
 }
 
 fn end(host: &Host, task: u64) {
     host.finish("end", task, Answer { status: 0, data: Buf::none() });
+}
+
+fn is_readable(fd: i32) -> bool {
+    // SAFETY: the models call this while the queue, whose descriptor this is, is there.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&zero)) == Ok(1)
 }
 
 #[test]
@@ -57,6 +68,28 @@ fn stop_comes_after_the_work_to_every_poller() {
             world.runtime.queue.stop();
             let calls: usize = pollers.into_iter().map(|p| p.join().expect("poller")).sum();
             assert_eq!(calls, 1);
+            world.run_until_idle();
+        });
+    });
+}
+
+#[test]
+fn one_flush_reaches_as_many_pollers_as_there_are_tasks() {
+    explore(3, || {
+        with_world(2, |world| {
+            let pollers: Vec<_> = (0..2)
+                .map(|_| {
+                    let (host, runtime) = (world.host, world.runtime.clone());
+                    thread::spawn(move || {
+                        let events = poll_for(1, host, &runtime, true);
+                        events.iter().for_each(|(_, task)| end(host, *task));
+                    })
+                })
+                .collect();
+            world.submit(1, None, false);
+            world.submit(2, None, false);
+            world.dispatch.flush();
+            pollers.into_iter().for_each(|p| p.join().expect("poller"));
             world.run_until_idle();
         });
     });
@@ -103,6 +136,29 @@ fn a_poller_that_came_while_tasks_were_thrown_out() {
     });
 }
 
+/// The descriptor is made when it is asked for, while work may be on its way.
+#[test]
+fn a_descriptor_made_while_work_comes() {
+    explore(3, || {
+        with_world(2, |world| {
+            let (host, runtime) = (world.host, world.runtime.clone());
+            let poller = thread::spawn(move || {
+                let fd = runtime.queue.poll_fd().expect("a descriptor");
+                (fd, poll(host, &runtime, false))
+            });
+            let task = world.submit(1, None, false);
+            world.dispatch.flush();
+            let (fd, seen) = poller.join().expect("poller");
+            assert!(!seen.is_empty() || is_readable(fd), "neither seen nor announced");
+            if seen.is_empty() {
+                assert_eq!(poll(world.host, &world.runtime, false), [(NFFI_CALL, task)]);
+            }
+            end(world.host, task);
+            world.run_until_idle();
+        });
+    });
+}
+
 /// For a poller that waits in an epoll of its own: what it has not seen keeps the descriptor
 /// readable, STOP included.
 #[test]
@@ -110,8 +166,7 @@ fn the_descriptor_is_readable_while_something_waits() {
     for stop in [true, false] {
         explore(3, move || {
             with_world(2, |world| {
-                // SAFETY: the queue outlives the model.
-                let fd = unsafe { BorrowedFd::borrow_raw(world.runtime.queue.poll_fd().expect("a descriptor")) };
+                let fd = world.runtime.queue.poll_fd().expect("a descriptor");
                 let (host, runtime) = (world.host, world.runtime.clone());
                 let poller = thread::spawn(move || poll(host, &runtime, false));
                 let task = if stop {
@@ -123,11 +178,8 @@ fn the_descriptor_is_readable_while_something_waits() {
                     task
                 };
                 let seen = poller.join().expect("poller");
-                let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-                let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-                let readable = rustix::event::poll(&mut fds, Some(&zero)).expect("poll") == 1;
                 if seen.is_empty() || stop {
-                    assert!(readable, "{seen:?} were all it saw");
+                    assert!(is_readable(fd), "{seen:?} were all it saw");
                     assert_eq!(poll(world.host, &world.runtime, false).len(), 1);
                 }
                 if !stop {

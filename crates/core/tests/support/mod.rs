@@ -161,7 +161,9 @@ pub fn request(data: &[u8]) -> Submission {
     }
 }
 
-/// What the runtime's init is to do.
+/// What the inits of runtimes are to do, by the numbers in their configurations.
+static INITS: LazyLock<Mutex<HashMap<usize, Init>>> = LazyLock::new(Mutex::default);
+
 type Init = Box<dyn FnOnce(Rt) -> Result<(), String> + Send>;
 
 impl World {
@@ -204,10 +206,11 @@ impl World {
         settings: Settings,
         init: impl FnOnce(Rt) -> Result<(), String> + Send + 'static,
     ) -> u32 {
-        let init: Box<Init> = Box::new(Box::new(init));
-        let config = format!("{:x} {:x}", rt::on_init as *const () as usize, Box::into_raw(init) as usize);
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("test-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let id = COUNT.fetch_add(1, Ordering::Relaxed);
+        lock(&INITS).insert(id, Box::new(init));
+        let config = format!("{:x} {id}", rt::on_init as *const () as usize);
+        let name = format!("test-{id}");
         self.on_loop(|l| l.dispatch.start(Spec { name, library, config: config.into_bytes(), settings }))
     }
 

@@ -12,7 +12,7 @@ use std::{
 
 use nffi_core::abi::{self, nffi_event, nffi_host};
 
-use super::Init;
+use super::{INITS, lock};
 
 /// What poll() gave out, with a copy of its data.
 #[derive(Debug, Clone)]
@@ -40,10 +40,10 @@ pub struct Rt {
     pub queue: u64,
 }
 
-/// What shim.c calls: takes the closure from the configuration and runs it.
+/// What shim.c calls: runs the closure that the configuration names.
 ///
 /// # Safety
-/// Called with what `World::start_library` wrote into the configuration, once.
+/// As nffi_runtime_init_v1.
 pub unsafe extern "C" fn on_init(
     host: *const nffi_host,
     queue: u64,
@@ -56,10 +56,8 @@ pub unsafe extern "C" fn on_init(
     let (cfg, err, host) = unsafe {
         (slice::from_raw_parts(cfg.cast::<u8>(), len), slice::from_raw_parts_mut(err.cast::<u8>(), err_cap), &*host)
     };
-    let address = std::str::from_utf8(cfg).ok().and_then(|text| usize::from_str_radix(text.trim(), 16).ok());
-    let Some(address) = address else { return 2 };
-    // SAFETY: a box that start_library leaked for this one call.
-    let init = unsafe { Box::from_raw(address as *mut Init) };
+    let id: Option<usize> = std::str::from_utf8(cfg).ok().and_then(|text| text.trim().parse().ok());
+    let Some(init) = id.and_then(|id| lock(&INITS).remove(&id)) else { return 2 };
     match init(Rt { host, queue }) {
         Ok(()) => 0,
         Err(message) => {
