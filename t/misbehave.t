@@ -136,7 +136,7 @@ true | idle
 t.show(nffi.call("fixture", "own_stop"))
 t.show(nffi.call("fixture", "echo after"))
 --- response_body_like
-\A(?:still here|nil \| unloaded)
+\Anil \| runtime failed: it has stopped by itself
 --- no_error_log
 [crit]
 [alert]
