@@ -130,7 +130,8 @@ true | idle
 t.show(nffi.call("fixture", "own_stop"))
 t.show(nffi.call("fixture", "echo after"))
 --- response_body_like
-\A(?:still here|nil \| runtime failed: it has stopped by itself)
+\A(?:still here|nil \| runtime failed: it has stopped by itself|nil \| unloaded)
+nil \| unloaded
 --- no_error_log
 [crit]
 [alert]
