@@ -84,3 +84,21 @@ t.show(#nffi.runtimes(), t.report("casts"))
 true
 x
 1 | 1
+
+
+
+=== TEST 5: outside the event loop a wake does not wait for the loop's end
+--- http_config
+init_worker_by_lua_block {
+    local rt = require("resty.nffi").get("fixture")
+    local file = "$TEST_NGINX_HTML_DIR/at-once"
+    rt:cast("echo start")
+    os.execute("sleep 0.3")
+    rt:cast("append 0 " .. file .. " done")
+    os.execute("sleep 0.3")
+    at_once = io.open(file) ~= nil
+}
+--- lua
+t.show(at_once, t.idle())
+--- response_body
+true | idle

@@ -148,3 +148,29 @@ fixture
 edge
 blocking
 true
+
+
+
+=== TEST 5: a poller that leaves work behind wakes the next: one busy thread holds nobody up
+--- runtimes
+nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { threads 4; }
+--- lua
+local slow = 0
+for _ = 1, 5 do
+  local threads = {}
+  for i = 1, 3 do
+    threads[i] = ngx.thread.spawn(nffi.call, "fixture", "stall 150")
+  end
+  ngx.update_time()
+  local from = ngx.now()
+  nffi.call("fixture", "echo x")
+  ngx.update_time()
+  slow = math.max(slow, ngx.now() - from)
+  for i = 1, 3 do
+    ngx.thread.wait(threads[i])
+  end
+end
+t.show(slow < 0.1 or slow)
+--- timeout: 10
+--- response_body
+true

@@ -1,7 +1,9 @@
-"""The module without ngx_lua, before it in the order of modules, and without a runtime.
+"""The module without ngx_lua, before it in the order of modules, and without a runtime; nginx's cache helpers.
 
-Guards: every function of ngx_lua and LuaJIT is looked up when it is needed, none is linked.
+Guards: runtimes start in workers only; every function of ngx_lua and LuaJIT is looked up when it is needed, none is linked.
 """
+
+import os
 
 import harness
 from harness import run
@@ -48,6 +50,12 @@ http {{
     nginx.signal(3)
     checks.check(nginx.wait_end(5) is not None, "without a runtime: QUIT ends")
     checks.check(not nginx.bad_lines(), "without a runtime: the error log is silent", nginx.bad_lines()[:3])
+
+    nginx = checks.nginx(runtimes="stop_timeout 1s;", http="proxy_cache_path @PREFIX@/cache keys_zone=z:1m;")
+    nginx.call("echo x")
+    helpers = [p for p in nginx.children() if b"cache" in harness.cmdline(p)]
+    threads = [len(os.listdir(f"/proc/{p}/task")) for p in helpers]
+    checks.check(helpers and set(threads) == {1}, "nginx's helper processes have no runtime", threads)
 
 
 if __name__ == "__main__":
