@@ -65,6 +65,13 @@ pub fn remember(handle: u64, runtime: Arc<Runtime>) {
     let _ = LAST.try_with(|last| last.replace(Some((handle, runtime))));
 }
 
+/// Forgets which one it was, after a model: the next has a runtime of the same handle.
+#[cfg(all(test, loom))]
+pub(crate) fn forget() {
+    CURRENT.set(0);
+    let _ = LAST.try_with(RefCell::take);
+}
+
 /// The handle of the runtime that this thread served last; 0: none. Runs on: any thread.
 pub fn current() -> u64 {
     CURRENT.get()

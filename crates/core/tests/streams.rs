@@ -81,6 +81,19 @@ fn the_answers_window_shuts_and_opens_once() {
 }
 
 #[test]
+fn a_runtime_deaf_to_full_is_cut_off() {
+    let (number, rt) = world().start_idle(Settings { max_response: 10_000, ..Settings::default() });
+    let ticket = world().open(number, b"", false);
+    let task = rt.next().task;
+    let taken = (0..1000).take_while(|_| rt.write(task, &PIECE) != NFFI_GONE).count();
+    assert_eq!(taken, (WINDOW + 10_000) / PIECE.len());
+    assert!(matches!(world().wait(&ticket), Outcome::TooLarge));
+    assert_eq!((rt.next().kind, rt.cancelled(task)), (NFFI_CANCEL, 1));
+    assert_eq!(rt.end(task, 0), NFFI_GONE);
+    world().wait_until_idle(number);
+}
+
+#[test]
 fn one_piece_larger_than_the_window() {
     let (number, rt) = world().start_idle(Settings::default());
     let ticket = world().open(number, b"", false);

@@ -14,6 +14,7 @@ use crate::{
     host::Host,
     options::Settings,
     pipe::Pieces,
+    registry,
     runtime::{Runtime, Spec},
 };
 
@@ -56,6 +57,8 @@ pub(super) fn with_world(queue: usize, model: impl FnOnce(&mut World)) {
         let spec = Spec { name: String::new(), library: PathBuf::new(), config: Default::default(), settings };
         let runtime = dispatch.adopt(&spec);
         model(&mut World { dispatch, host, runtime, bell });
+        // To std, all threads of a model are one.
+        registry::forget();
     }
     // SAFETY: from Box::into_raw above; no one has a reference any more.
     drop(unsafe { Box::from_raw(host) });
