@@ -28,6 +28,10 @@ class Results:
     def note(self, case, peer, placement, key, value):
         self.notes.setdefault((case, peer, placement, key), []).append(value)
 
+    def disturbance(self):
+        return (f"{sum(self.loops)} of {len(self.loops)} loops were disturbed: other processes took more than a tenth "
+                "of a core meanwhile.")
+
     def records(self):
         names = ("case", "peer", "placement", "size", "metric", "unit")
         for key, values in self.values.items():
@@ -41,17 +45,16 @@ def progress(text):
 
 
 def loop(results, server, plan, peer, size):
-    """Microseconds a call in one request's loop. Where other processes took more than a tenth of a core meanwhile,
-    it is measured again, as long as the plan has time to spare for that."""
+    """Microseconds a call in one request's loop, again and again while the plan's patience lasts where other
+    processes took more than a tenth of a core meanwhile."""
     while True:
         before = time.monotonic(), foreign_seconds(server)
         took = float(server.get(f"/sequential?peer={peer}&size={size}&seconds={plan.loop_seconds}"))
         after = time.monotonic(), foreign_seconds(server)
         disturbed = after[1] - before[1] > 0.1 * (after[0] - before[0])
-        if not disturbed or plan.spare_seconds <= 0:
+        if not disturbed or not plan.be_patient(since=before[0]):
             results.loops.append(disturbed)
             return took
-        plan.spare_seconds -= after[0] - before[0]
 
 
 def foreign_seconds(server):
@@ -71,23 +74,19 @@ def sequential(results, server, plan):
 
 
 def concurrent(results, server, plan):
-    """64 connections. A round that other processes disturbed is run again, as often as there are rounds; if that
-    is not enough, such rounds are kept, and the table says so."""
+    """64 connections. A round that other processes disturbed is run again while the plan's patience lasts; what is
+    kept all the same, the table says."""
     placement = server.placement
     for peer in PEERS:
         load.run(server, f"/{peer}", 1)  # opens the connections of the pool, compiles the traces
-    good, disturbed = {peer: [] for peer in PEERS}, {peer: [] for peer in PEERS}
-    for number in range(2 * plan.rounds):
-        wanted = [peer for peer in PEERS if len(good[peer]) < plan.rounds]
-        if not wanted:
-            break
-        progress(f"concurrent, {placement.name}: round {number + 1}" +
-                 ("" if len(wanted) == len(PEERS) else f" (again: {', '.join(wanted)})"))
-        for peer in wanted:
-            run = load.run(server, f"/{peer}", plan.load_seconds)
-            (disturbed if run.disturbed else good)[peer].append(run)
-    for peer in PEERS:
-        for run in (good[peer] + disturbed[peer])[:plan.rounds]:
+    for number in range(plan.rounds):
+        progress(f"concurrent, {placement.name}: round {number + 1} of {plan.rounds}")
+        for peer in PEERS:
+            while True:
+                start = time.monotonic()
+                run = load.run(server, f"/{peer}", plan.load_seconds)
+                if not run.disturbed or not plan.be_patient(since=start):
+                    break
             keep_load(results, peer, placement.name, run)
 
 

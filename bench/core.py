@@ -6,11 +6,13 @@ import pathlib
 import signal
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 
 import cases
 import machine
 import plot
+import publish
 import report
 from server import Failed, Server, placements
 
@@ -21,11 +23,19 @@ class Plan:
     memory_rounds: int
     loop_seconds: float
     load_seconds: int      # wrk takes whole ones
-    spare_seconds: float   # for loops that other processes disturbed
+    patience: float        # seconds to spend on rounds that other processes disturb
+
+    def be_patient(self, since):
+        """Is there time to run again what began at `since`? Then lets a moment pass first."""
+        if self.patience <= 0:
+            return False
+        time.sleep(0.5)
+        self.patience -= time.monotonic() - since
+        return True
 
 
-FULL = Plan(rounds=5, memory_rounds=3, loop_seconds=0.3, load_seconds=3, spare_seconds=60)
-QUICK = Plan(rounds=3, memory_rounds=1, loop_seconds=0.1, load_seconds=1, spare_seconds=10)
+FULL = Plan(rounds=5, memory_rounds=3, loop_seconds=0.3, load_seconds=3, patience=90)
+QUICK = Plan(rounds=3, memory_rounds=1, loop_seconds=0.1, load_seconds=1, patience=15)
 
 
 @dataclass
@@ -42,7 +52,10 @@ def arguments():
     parser = argparse.ArgumentParser(prog="scripts/bench core", description=__doc__)
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the records there")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, under two minutes")
+    parser.add_argument("--patience", type=float, metavar="SECONDS",
+                        help="how long to wait in all for other processes to leave the machine alone (90; quick: 15)")
     parser.add_argument("--plots", type=pathlib.Path, metavar="DIR", help="draw the figures there, as SVG")
+    parser.add_argument("--publish", action="store_true", help="put tables, records and figures into docs/")
     parser.add_argument("--only", choices=("sequential", "concurrent", "in_flight"), action="append",
                         help="this case alone (may be repeated)")
     for name in ("nginx", "runtime", "unix-echo"):
@@ -79,9 +92,12 @@ def main():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started it in the background
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     results = cases.Results()
+    plan = QUICK if args.quick else FULL
+    if args.patience is not None:
+        plan.patience = args.patience
     print(f"{machine.describe()}; " + ("quick run" if args.quick else "full run"), flush=True)
     try:
-        run(args, QUICK if args.quick else FULL, results)
+        run(args, plan, results)
     except Failed as e:
         sys.exit(f"bench: {e}")
     except KeyboardInterrupt:
@@ -89,14 +105,15 @@ def main():
     records = list(results.records())
     report.write(records, results.notes, sys.stdout)
     if any(results.loops):
-        print(f"\n{sum(results.loops)} of {len(results.loops)} sequential loops were disturbed: other processes took "
-              "more than a tenth of a core meanwhile.")
+        print(f"\n{results.disturbance()}")
     if args.json:
         args.json.write_text(json.dumps(records, indent=1) + "\n")
         print(f"\nrecords: {args.json}")
     if args.plots:
         for path in plot.draw(records, args.plots):
             print(f"plot: {path}")
+    if args.publish:
+        publish.publish(args, records, results)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ class Load:
     echo_us: float         # CPU of the unix echo server, a request
     worker_busy: float     # of the worker's core, 0 to 1; of the worker process where it has no core of its own
     load_busy: float       # of the load generator's core
-    disturbed: bool        # others took part of these cores: worth another try
+    disturbed: bool        # others took part of a core: worth another try
     note: str              # why the round breaks the rule below; empty where it does not
 
 
 def run(server, path, seconds):
     """One round. It is valid where the load generator's own cores stay below 90 % busy, the worker's core
-    is above 95 % busy, and less than 4 % of either went to processes that are not part of the measurement."""
+    is above 95 % busy, and processes that are not part of the measurement took less than 4 % of a core."""
     placement = server.placement
     command = on_cpus(placement.load, ["wrk", f"-t{len(placement.load) or 1}", f"-c{CONNECTIONS}", f"-d{seconds}s",
                                        f"http://127.0.0.1:{server.port}{path}"])
@@ -58,7 +58,7 @@ def parse(path, code, text):
 def usage(server, load_pid):
     """Seconds, of everything that a verdict needs."""
     p = server.placement
-    return {"clock": time.monotonic(),
+    return {"clock": time.monotonic(), "all cores": machine.core_seconds(""),
             "worker core": sum(map(machine.core_seconds, p.worker)),
             "load core": sum(map(machine.core_seconds, p.load)),
             "worker": machine.cpu_seconds(server.worker_pid), "echo": machine.cpu_seconds(server.echo_pid),
@@ -70,20 +70,19 @@ class Busy:
 
     def __init__(self, placement, before, after):
         took = {key: after[key] - before[key] for key in after}
-        clock, load_clock = took["clock"], took["clock"] * max(1, len(placement.load))
-        server = took["worker"] + (took["echo"] if placement.other == placement.worker else 0.0)
-        self.worker = (took["worker core"] if placement.worker else server) / clock
-        self.load = (took["load core"] if placement.load else took["load"]) / load_clock
-        self.foreign = max(self.worker - server / clock, self.load - took["load"] / load_clock)
+        clock, cores = took["clock"], max(1, len(placement.load))
+        self.worker = (took["worker core"] if placement.worker else took["worker"]) / clock
+        self.load = (took["load core"] if placement.load else took["load"]) / clock / cores
+        self.foreign = (took["all cores"] - took["worker"] - took["echo"] - took["load"]) / clock
 
     def verdict(self, placement):
         """(disturbed, why the round breaks the rule)"""
+        if self.foreign >= 0.04:
+            return True, f"others used {self.foreign:.0%} of a core"
         if not placement.worker:
             return False, "nothing is pinned"
         if not placement.load_has_own_cores:
             return False, "the load generator shares a core"
-        if self.foreign >= 0.04:
-            return True, f"others used {self.foreign:.0%} of a core"
         if self.load >= 0.90:
             return False, f"load generator {self.load:.0%} busy"
         if self.worker <= 0.95:

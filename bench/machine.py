@@ -44,4 +44,4 @@ def describe():
     """One line: cores, CPU, kernel."""
     with open("/proc/cpuinfo") as f:
         model = re.search(r"^model name\s*:\s*(.*)$", f.read(), re.M)
-    return f"{len(cpus())} cores of {model[1] if model else platform.machine()}, Linux {platform.release()}"
+    return f"{len(cpus())} cores of {model[1] if model else platform.machine()}, Linux {platform.release().partition("-")[0]}"

@@ -1,0 +1,44 @@
+"""Puts a run into docs/: tables into docs/benchmarks.md, between two marks, records and plots into docs/bench."""
+
+import datetime
+import io
+import json
+import re
+import subprocess
+
+import machine
+import plot
+import report
+from server import ROOT, Failed
+
+PAGE = ROOT / "docs/benchmarks.md"
+FOLDER = ROOT / "docs/bench"
+MARKS = re.compile(r"(<!-- results -->\n).*(<!-- end of results -->)", re.S)
+
+
+def publish(args, records, results):
+    text = PAGE.read_text()
+    if not MARKS.search(text):
+        raise Failed(f"{PAGE} has lost its marks, <!-- results --> and <!-- end of results -->")
+    out = io.StringIO()
+    print(f"\n{conditions(args)}", file=out)
+    report.write(records, results.notes, out)
+    if any(results.loops):
+        print(f"\n{results.disturbance()}", file=out)
+    PAGE.write_text(MARKS.sub(lambda m: m[1] + out.getvalue() + "\n" + m[2], text))
+    plot.draw(records, FOLDER)
+    (FOLDER / "core.json").write_text(json.dumps(records, indent=1) + "\n")
+    print(f"\npublished: {PAGE}, {FOLDER}")
+
+
+def conditions(args):
+    quick = " --quick" if args.quick else ""
+    return (f"`scripts/bench core{quick}` on {datetime.date.today()}: {machine.describe()}; "
+            f"{version([args.nginx, '-v'])}, {version(['wrk', '--version'])}, {version(['gcc', '--version'])}.")
+
+
+def version(command):
+    """The first words of what a program says of itself."""
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    line = (said.stderr + said.stdout).strip().splitlines()[0]
+    return re.sub(r"^nginx version: ", "", line).split(" [")[0].strip()
