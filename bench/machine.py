@@ -44,4 +44,5 @@ def describe():
     """One line: cores, CPU, kernel."""
     with open("/proc/cpuinfo") as f:
         model = re.search(r"^model name\s*:\s*(.*)$", f.read(), re.M)
-    return f"{len(cpus())} cores of {model[1] if model else platform.machine()}, Linux {platform.release().partition("-")[0]}"
+    name = model[1] if model else platform.machine()
+    return f"{len(cpus())} cores of {name}, Linux {platform.release().partition('-')[0]}"
