@@ -92,7 +92,7 @@ t.show(i.queued, i.in_flight, i.abandoned)
 for k = 1, 5 do
   ngx.thread.wait(th[k])
 end
-nffi.call("fixture", "sleep 150", { timeout = 20 })
+nffi.call("fixture", "sleep 1500", { timeout = 500 })
 local i = t.info()
 t.show(i.queued, i.in_flight, i.abandoned)
 t.show(t.idle())
