@@ -81,8 +81,8 @@ rejected: rejected 1
 === TEST 4: gauges: queued, in flight, abandoned
 --- lua
 local th = {}
-th[1] = ngx.thread.spawn(nffi.call, "fixture", "stall 100")
-ngx.sleep(0.02)
+th[1] = ngx.thread.spawn(nffi.call, "fixture", "stall 1000")
+ngx.sleep(0.4)
 for i = 2, 5 do
   th[i] = ngx.thread.spawn(nffi.call, "fixture", "sleep 100")
 end
