@@ -53,7 +53,7 @@ http {{
 
     nginx = checks.nginx(runtimes="stop_timeout 1s;", http="proxy_cache_path @PREFIX@/cache keys_zone=z:1m;")
     nginx.call("echo x")
-    helpers = [p for p in nginx.children() if b"cache" in harness.cmdline(p)]
+    helpers = nginx.helpers()
     threads = [len(os.listdir(f"/proc/{p}/task")) for p in helpers]
     checks.check(helpers and set(threads) == {1}, "nginx's helper processes have no runtime", threads)
 

@@ -246,8 +246,17 @@ class Nginx:
             found += [int(p) for p in task.read_text().split()]
         return found
 
+    def started(self, what):
+        """Children that the master has started as such. By the log: behind a dynamic linker nginx cannot set its title."""
+        logs = "".join(p.read_text(errors="replace") for p in self.prefix.glob("error.log*"))
+        found = {int(pid) for pid in re.findall(rf"start {what} process (\d+)", logs)}
+        return [p for p in self.children() if p in found and f"{p}#{p}: gracefully shutting down" not in logs]
+
     def workers(self):
-        return [p for p in self.children() if b"shutting down" not in cmdline(p)]
+        return self.started("worker")
+
+    def helpers(self):
+        return self.started("cache manager") + self.started("cache loader")
 
     def signal(self, number, pid=None):
         os.kill(pid or self.master(), number)
@@ -334,7 +343,10 @@ def cmdline(pid):
 
 
 def alive(pid):
-    return b"nginx" in cmdline(pid)
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def rss_kb(pid):

@@ -51,7 +51,7 @@ def park(nginx, n, more):
 
 def body(checks, scale):
     n = max(10000, int(100000 * scale))
-    nginx = checks.nginx(server=SERVER, http="lua_max_running_timers 4;")
+    nginx = checks.nginx(runtimes="queue 1000000; stop_timeout 2s;", server=SERVER)
     worker, sizes = nginx.workers()[0], []
     for round_ in range(3):
         thread, said = park(nginx, n, "timeout=100000")
