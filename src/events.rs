@@ -1,5 +1,10 @@
 //! The module's own events: nginx structures that live as long as the process.
 
+use std::{
+    ffi::c_void,
+    sync::{Mutex, PoisonError, atomic::AtomicPtr},
+};
+
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_event_actions, ngx_event_handler_pt, ngx_event_t, ngx_int_t,
     ngx_post_event, ngx_posted_events, ngx_posted_next_events, ngx_uint_t,
@@ -13,6 +18,15 @@ const CLEAR_EVENT: ngx_uint_t = libc::EPOLLET as u32 as ngx_uint_t;
 #[derive(Debug, Clone, Copy)]
 pub struct Event(*mut ngx_event_t);
 
+/// Holds what nginx has been given for the life of the process, so that a leak checker sees who
+/// holds it.
+pub fn keep<T>(kept: Box<T>) -> *mut T {
+    static KEPT: Mutex<Vec<AtomicPtr<c_void>>> = Mutex::new(Vec::new());
+    let kept = Box::into_raw(kept);
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(AtomicPtr::new(kept.cast()));
+    kept
+}
+
 /// A connection that is not one: nginx's events point to a connection, if only to log its
 /// descriptor. It takes no `worker_connections` slot, and needs no closing.
 fn pseudo_connection(fd: i32) -> *mut ngx_connection_t {
@@ -21,7 +35,7 @@ fn pseudo_connection(fd: i32) -> *mut ngx_connection_t {
     connection.fd = fd;
     // SAFETY: ngx_cycle is set before any module runs.
     connection.log = unsafe { (*ngx_cycle).log };
-    Box::into_raw(connection)
+    keep(connection)
 }
 
 fn new_event(connection: *mut ngx_connection_t, handler: ngx_event_handler_pt) -> *mut ngx_event_t {
@@ -32,7 +46,7 @@ fn new_event(connection: *mut ngx_connection_t, handler: ngx_event_handler_pt) -
     // SAFETY: as above. A worker's cycle lives until it exits.
     event.log = unsafe { (*ngx_cycle).log };
     event.index = u32::MAX as _;
-    Box::into_raw(event)
+    keep(event)
 }
 
 impl Event {

@@ -81,7 +81,7 @@ impl ThreadPool {
         let template = events::Event::new(handler);
         // SAFETY: the template is a valid event of our own; a copy of it is as good.
         task.event = unsafe { std::ptr::read(template.as_ptr()) };
-        Self { post, task: Box::into_raw(task) }
+        Self { post, task: events::keep(task) }
     }
 }
 
