@@ -10,7 +10,7 @@ import threading
 from harness import alive, run, wait_for
 
 
-def long_call(nginx, request="sleep 30000 x"):
+def long_call(nginx, request="sleep 30000 x", at_least=1):
     def one():
         try:
             nginx.call(request, timeout=30)
@@ -19,7 +19,7 @@ def long_call(nginx, request="sleep 30000 x"):
 
     thread = threading.Thread(target=one, daemon=True)
     thread.start()
-    wait_for(lambda: nginx.runtime()["in_flight"] >= 1, 5)
+    wait_for(lambda: nginx.runtime()["in_flight"] >= at_least, 5)
     return thread
 
 
@@ -42,8 +42,8 @@ def shutdown_timeout(checks):
 def never_answers(checks):
     for number, name, limit in ((signal.SIGQUIT, "QUIT", 8), (signal.SIGTERM, "TERM", 4)):
         nginx = checks.nginx(runtimes="timeout 1s; stop_timeout 1s;")
-        for _ in range(5):
-            long_call(nginx, "never")
+        for n in range(5):
+            long_call(nginx, "never", n + 1)
         nginx.signal(number)
         took = nginx.wait_end(limit + 8)
         checks.check(took is not None and took <= limit, f"never answers, {name}: ends within {limit} s", took)
