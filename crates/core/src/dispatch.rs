@@ -6,6 +6,8 @@ mod back;
 mod entry;
 mod life;
 mod streams;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod types;
 
 use std::collections::VecDeque;

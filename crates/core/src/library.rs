@@ -203,6 +203,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "reads whole libraries: minutes")]
     fn tells_what_is_no_library() {
         let text = env::temp_dir().join(format!("nffi-{}.so", std::process::id()));
         std::fs::write(&text, "just a text, long enough to hold a header").expect("write");
@@ -222,6 +223,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "reads whole libraries: minutes")]
     fn a_library_that_is_no_runtime() {
         let libc = find("libc.so.6", Path::new("/")).expect("libc");
         assert!(error(&libc).contains("does not export nffi_runtime_init_v1"), "{}", error(&libc));

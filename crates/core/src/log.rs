@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_queue::ArrayQueue;
 
 /// Lines that may wait. What comes on top is dropped and counted.
-pub const CAPACITY: usize = if cfg!(loom) { 8 } else { 4096 };
+pub const CAPACITY: usize = if cfg!(any(loom, miri)) { 8 } else { 4096 };
 /// Bytes kept of one message; the rest is cut off.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 

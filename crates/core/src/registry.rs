@@ -65,8 +65,8 @@ pub fn remember(handle: u64, runtime: Arc<Runtime>) {
     let _ = LAST.try_with(|last| last.replace(Some((handle, runtime))));
 }
 
-/// Forgets which one it was, after a model: the next has a runtime of the same handle.
-#[cfg(all(test, loom))]
+/// Forgets which one it was: the next test's host has a runtime of the same handle.
+#[cfg(test)]
 pub(crate) fn forget() {
     CURRENT.set(0);
     let _ = LAST.try_with(RefCell::take);

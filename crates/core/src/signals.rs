@@ -97,6 +97,7 @@ mod tests {
     extern "C" fn handler(_: i32) {}
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no signals")]
     fn handlers_get_the_flag_and_keep_the_rest() {
         let flags = |signal| {
             let mut action = MaybeUninit::<libc::sigaction>::uninit();
@@ -117,6 +118,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no signals")]
     fn threads_start_with_the_steering_signals_blocked() {
         assert!(!blocked(libc::SIGTERM));
         let guard = Blocked::new();

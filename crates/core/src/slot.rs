@@ -19,10 +19,10 @@ use crate::{
     word::{self, LOW_BITS, Word},
 };
 
-// Small under loom, which keeps an account of every atomic.
-const CHUNK: usize = if cfg!(loom) { 4 } else { 1024 };
+// Small under loom and Miri, which keep an account of every atomic.
+const CHUNK: usize = if cfg!(any(loom, miri)) { 4 } else { 1024 };
 /// Slots there can be; slot 0 is the bulletin of [`crate::done`], never a task.
-pub const MAX_SLOTS: usize = if cfg!(loom) { 8 } else { 1 << LOW_BITS };
+pub const MAX_SLOTS: usize = if cfg!(any(loom, miri)) { 32 } else { 1 << LOW_BITS };
 
 /// The request as poll() hands it out.
 #[derive(Debug)]

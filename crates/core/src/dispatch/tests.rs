@@ -1,0 +1,220 @@
+//! A host of its own for each test, and threads that use it: what Miri can follow, who knows
+//! neither libraries nor C.
+
+#![allow(clippy::expect_used)]
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nffi_abi::{NFFI_AGAIN, NFFI_CALL, NFFI_CANCEL, NFFI_EOF, NFFI_GONE, NFFI_OK, NFFI_STOP};
+
+use super::{Dispatch, NOBODY, News, Outcome, Submission};
+use crate::{
+    buf::Buf,
+    done::Sink,
+    host::Host,
+    options::Settings,
+    pipe::Pieces,
+    registry,
+    runtime::{Runtime, Spec},
+    slot::Answer,
+};
+
+struct Ring(mpsc::Sender<()>);
+
+impl Sink for Ring {
+    fn notify(&self) {
+        let _ = self.0.send(());
+    }
+}
+
+/// Runs a test with a host that is gone afterwards; all its threads must have ended.
+fn with_host(queue: usize, test: impl FnOnce(&'static Host, Arc<Runtime>, &mut Dispatch, &mpsc::Receiver<()>)) {
+    let host = Box::into_raw(Box::new(Host::default()));
+    {
+        // SAFETY: freed below; the threads of the test are joined by then.
+        let host: &'static Host = unsafe { &*host };
+        let (give, rung) = mpsc::channel();
+        host.set_sink(Box::new(Ring(give)));
+        let mut dispatch = Dispatch::new(host);
+        let settings = Settings { queue, ..Settings::default() };
+        let spec = Spec { name: "test".to_owned(), library: PathBuf::new(), config: Vec::new(), settings };
+        let runtime = dispatch.adopt(&spec);
+        test(host, runtime, &mut dispatch, &rung);
+        registry::forget();
+    }
+    // SAFETY: from Box::into_raw; the dispatch and the runtime that referred to it are gone.
+    drop(unsafe { Box::from_raw(host) });
+}
+
+fn request(owner: u32, data: &[u8]) -> Submission {
+    let data = Buf::copy_of(data).expect("memory");
+    Submission { data, deadline: 0, owner, request_id: 0, pieces: None, more: false }
+}
+
+/// One event: its kind, task, and data.
+fn poll(host: &Host, runtime: &Runtime) -> (u32, u64, Vec<u8>) {
+    let mut events = [const { std::mem::MaybeUninit::uninit() }; 1];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    assert_eq!(runtime.queue.poll(&host.table, &mut events, Some(deadline)), 1);
+    // SAFETY: poll() has written one.
+    let event: &nffi_abi::nffi_event = unsafe { events[0].assume_init_ref() };
+    let data = match event.data.is_null() {
+        true => Vec::new(),
+        // SAFETY: valid until the task is ended, which is later.
+        false => unsafe { std::slice::from_raw_parts(event.data.cast(), event.len) }.to_vec(),
+    };
+    (event.kind, event.task, data)
+}
+
+fn reply(host: &Host, task: u64, data: &[u8]) -> i32 {
+    host.finish("reply", task, Answer { status: 0, data: Buf::copy_of(data).expect("memory") })
+}
+
+fn end(host: &Host, task: u64) -> i32 {
+    host.finish("end", task, Answer { status: 0, data: Buf::none() })
+}
+
+/// Drains until everything has ended.
+fn drain(dispatch: &mut Dispatch, rung: &mpsc::Receiver<()>) -> Vec<News> {
+    let mut news = Vec::new();
+    loop {
+        dispatch.drain(&mut news);
+        dispatch.flush();
+        if dispatch.unended() == 0 {
+            return news;
+        }
+        let _ = rung.recv_timeout(Duration::from_secs(60));
+    }
+}
+
+fn answer(news: &[News]) -> Vec<(u32, Vec<u8>)> {
+    let mut answers: Vec<_> = news
+        .iter()
+        .filter_map(|news| match news {
+            News::Ended { owner, outcome: Outcome::Answer(answer) } => Some((*owner, answer.data.as_slice().to_vec())),
+            _ => None,
+        })
+        .collect();
+    answers.sort();
+    answers
+}
+
+#[test]
+fn calls_and_casts_through_two_threads() {
+    with_host(32, |host, runtime, dispatch, rung| {
+        let pollers: Vec<_> = (0..2)
+            .map(|_| {
+                let runtime = runtime.clone();
+                thread::spawn(move || {
+                    loop {
+                        match poll(host, &runtime) {
+                            (NFFI_CALL, task, data) => assert_eq!(reply(host, task, &data), NFFI_OK),
+                            (kind, ..) => return kind,
+                        }
+                    }
+                })
+            })
+            .collect();
+        for owner in 0..20u8 {
+            dispatch.submit(0, request(owner.into(), &[owner; 9]));
+        }
+        dispatch.submit(0, request(NOBODY, b"cast"));
+        dispatch.flush();
+        let expected: Vec<_> = (0..20u8).map(|owner| (owner.into(), vec![owner; 9])).collect();
+        assert_eq!(answer(&drain(dispatch, rung)), expected);
+        runtime.queue.stop();
+        assert!(pollers.into_iter().all(|poller| poller.join().expect("poller") == NFFI_STOP));
+    });
+}
+
+#[test]
+fn cancelled_tasks_and_used_slots() {
+    with_host(2, |host, runtime, dispatch, rung| {
+        for _ in 0..5 {
+            let queued = dispatch.submit(0, request(1, b"queued"));
+            dispatch.cancel(queued);
+            assert!(dispatch.admit(0, 1).is_ok());
+            let running = dispatch.submit(0, request(2, b"running"));
+            assert_eq!(poll(host, &runtime), (NFFI_CALL, running, b"running".to_vec()));
+            dispatch.cancel(running);
+            assert_eq!(poll(host, &runtime).0, NFFI_CANCEL);
+            assert_eq!(reply(host, running, b"late"), NFFI_GONE);
+            assert!(answer(&drain(dispatch, rung)).is_empty());
+        }
+    });
+}
+
+#[test]
+fn pieces_both_ways() {
+    with_host(32, |host, runtime, dispatch, rung| {
+        let pieces = Arc::new(Pieces::default());
+        let mut submission = request(1, b"");
+        submission.pieces = Some(pieces.clone());
+        submission.more = true;
+        let task = dispatch.submit(0, submission);
+        let echo = thread::spawn({
+            let runtime = runtime.clone();
+            move || {
+                poll(host, &runtime);
+                loop {
+                    match host.read(task) {
+                        Ok(piece) => assert_eq!(host.write(task, piece), NFFI_OK),
+                        Err(NFFI_AGAIN) => drop(poll(host, &runtime)),
+                        Err(status) => {
+                            assert_eq!((status, end(host, task)), (NFFI_EOF, NFFI_OK));
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        for i in 0..4u8 {
+            dispatch.send(task, &pieces, Buf::copy_of(&[i; 100])).expect("alive");
+            dispatch.flush();
+        }
+        dispatch.send(task, &pieces, None).expect("alive");
+        drain(dispatch, rung);
+        for i in 0..4u8 {
+            assert_eq!(dispatch.receive(task, &pieces).expect("a piece").as_slice(), [i; 100]);
+        }
+        echo.join().expect("echo");
+        assert_eq!(Arc::strong_count(&pieces), 1);
+    });
+}
+
+#[test]
+fn gathered_pieces_and_two_answers() {
+    with_host(32, |host, runtime, dispatch, rung| {
+        let task = dispatch.submit(0, request(7, b""));
+        poll(host, &runtime);
+        for piece in [&b"one "[..], b"two "] {
+            assert_eq!(host.write(task, Buf::copy_of(piece).expect("memory")), NFFI_OK);
+        }
+        let threads = [b"this", b"that"].map(|last| thread::spawn(move || reply(host, task, last)));
+        assert_eq!(threads.map(|t| t.join().expect("thread")).iter().filter(|rc| **rc == NFFI_OK).count(), 1);
+        let answers = answer(&drain(dispatch, rung));
+        assert!(answers == [(7, b"one two this".to_vec())] || answers == [(7, b"one two that".to_vec())]);
+    });
+}
+
+/// A process may end with tasks in every state.
+#[test]
+fn what_is_left_is_freed() {
+    with_host(32, |host, runtime, dispatch, _| {
+        let mut stream = request(1, b"running");
+        stream.pieces = Some(Arc::default());
+        let running = dispatch.submit(0, stream);
+        dispatch.submit(0, request(2, b"ended"));
+        dispatch.submit(0, request(3, b"queued"));
+        poll(host, &runtime);
+        host.write(running, Buf::copy_of(b"never received").expect("memory"));
+        let (_, ended, _) = poll(host, &runtime);
+        reply(host, ended, b"never drained");
+        host.push_line(0, running, 6, b"never written");
+    });
+}
