@@ -36,7 +36,8 @@ suite_env() {
 }
 
 # run_suites LABEL FILE...: prove, with the environment as it is. Reports what it ran; fails when a test failed,
-# when none ran, and when an nginx is left behind. Its folder, $SUITES_DIR, is removed when all went well.
+# when none ran, and when an nginx is left behind. Its folder, $SUITES_DIR, is removed when all went well; else
+# FAILED_SUITES are the files that failed.
 run_suites() {
   local label=$1 file files=() rc=0 counts
   shift
@@ -53,6 +54,7 @@ run_suites() {
   counts=$(sed -n 's/^Files=\([0-9]*\), Tests=\([0-9]*\),.*/\1 files, \2 tests/p' "$SUITES_DIR/prove.log" | tail -n 1)
   [[ -n $counts && $counts != *" 0 tests" ]] || counts="nothing ran" rc=1
   end_leftovers "$SUITES_DIR/t/" || counts+="; an nginx did not end" rc=1
+  mapfile -t FAILED_SUITES < <(sed -n 's/^\(\/.*\.t\) *(Wstat.*/\1/p' "$SUITES_DIR/prove.log")
   if ((rc)); then
     report "$label: $counts, FAILED; server roots and output: ${SUITES_DIR#"$ROOT/"}"
   else
