@@ -54,6 +54,7 @@ run_suites() {
   counts=$(sed -n 's/^Files=\([0-9]*\), Tests=\([0-9]*\),.*/\1 files, \2 tests/p' "$SUITES_DIR/prove.log" | tail -n 1)
   [[ -n $counts && $counts != *" 0 tests" ]] || counts="nothing ran" rc=1
   end_leftovers "$SUITES_DIR/t/" || counts+="; an nginx did not end" rc=1
+  # shellcheck disable=SC2034 # for the caller
   mapfile -t FAILED_SUITES < <(sed -n 's/^\(\/.*\.t\) *(Wstat.*/\1/p' "$SUITES_DIR/prove.log")
   if ((rc)); then
     report "$label: $counts, FAILED; server roots and output: ${SUITES_DIR#"$ROOT/"}"
