@@ -9,8 +9,8 @@ __DATA__
 --- runtimes
 nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { queue 3; }
 --- lua
-local stall = ngx.thread.spawn(nffi.call, "fixture", "stall 150")
-ngx.sleep(0.03)
+local stall = ngx.thread.spawn(nffi.call, "fixture", "stall 450")
+t.polled()
 local threads, full = {}, 0
 for i = 1, 10 do
   threads[i] = ngx.thread.spawn(nffi.call, "fixture", "echo " .. i)
@@ -35,8 +35,8 @@ idle
 --- runtimes
 nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { queue 1; }
 --- lua
-local stall = ngx.thread.spawn(nffi.call, "fixture", "stall 60")
-ngx.sleep(0.02)
+local stall = ngx.thread.spawn(nffi.call, "fixture", "stall 300")
+t.polled()
 local one = ngx.thread.spawn(nffi.call, "fixture", "echo one")
 t.show(nffi.call("fixture", "echo two"))
 t.show(nffi.call("fixture", "echo three"))
@@ -57,8 +57,8 @@ idle
 nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { queue 2; }
 --- lua
 local rt = nffi.get("fixture")
-local stall = ngx.thread.spawn(nffi.call, "fixture", "stall 60")
-ngx.sleep(0.02)
+local stall = ngx.thread.spawn(nffi.call, "fixture", "stall 300")
+t.polled()
 t.show(rt:cast("echo"))
 t.show(rt:cast("echo"))
 t.show(rt:cast("echo"))

@@ -63,8 +63,8 @@ idle | 0
 === TEST 4: a timed-out task that is polled later was never polled; one that was gets cancelled() == 1
 --- lua
 local before = t.report("cancels")
-local th = ngx.thread.spawn(nffi.call, "fixture", "stall 100")
-ngx.sleep(0.01)
+local th = ngx.thread.spawn(nffi.call, "fixture", "stall 300")
+t.polled()
 t.show(nffi.call("fixture", "cancel_seen", { timeout = 20 }))
 ngx.thread.wait(th)
 t.show(t.report("cancels") - before, t.report("held"), t.idle())

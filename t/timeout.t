@@ -76,8 +76,8 @@ t.show(wrong, t.idle())
 
 === TEST 5: the wait in the queue counts
 --- lua
-local stall = ngx.thread.spawn(nffi.call, "fixture", "stall 200")
-ngx.sleep(0.01)
+local stall = ngx.thread.spawn(nffi.call, "fixture", "stall 600")
+t.polled()
 local taken = t.info("calls")
 t.show(nffi.call("fixture", "echo x", { timeout = 50 }))
 ngx.thread.wait(stall)
@@ -90,8 +90,8 @@ idle
 
 === TEST 6: a task that timed out while still queued is never delivered
 --- lua
-local stall = ngx.thread.spawn(nffi.call, "fixture", "stall 150")
-ngx.sleep(0.01)
+local stall = ngx.thread.spawn(nffi.call, "fixture", "stall 450")
+t.polled()
 local before = t.info("timeouts")
 local file = "$TEST_NGINX_HTML_DIR/never-delivered"
 os.remove(file)

@@ -55,6 +55,11 @@ function _M.wait(ms, condition)
   return true
 end
 
+-- Waits until the runtime has taken all that was queued.
+function _M.polled(name)
+  return _M.wait(5000, function() return _M.info("queued", name) == 0 end)
+end
+
 -- Has the host let go of everything? Waits a little: drains come one loop later.
 function _M.idle(name)
   local ok = _M.wait(1500, function()
