@@ -53,7 +53,7 @@ def body(checks, scale):
     n = max(10000, int(100000 * scale))
     nginx = checks.nginx(runtimes="queue 1000000; stop_timeout 2s;", server=SERVER)
     worker, sizes = nginx.workers()[0], []
-    for round_ in range(3):
+    for round_ in range(4):
         thread, said = park(nginx, n, "timeout=100000")
         held = wait_for(lambda: nginx.report()["held"] == n, 60)
         checks.check(bool(held), f"{n} calls are asleep", nginx.runtime()["in_flight"])
@@ -76,7 +76,9 @@ def body(checks, scale):
         nginx.call("release_all")
         checks.check(bool(nginx.idle(20)), "and let go", nginx.runtime())
         sizes.append(rss_kb(worker))
-    checks.check(sizes[2] - sizes[1] < 8000 + n / 10, "the memory of the third round is the second's", sizes)
+    # malloc's arenas come and go; what leaks would stay, three times n tasks a round
+    more = min(sizes[2:]) - max(sizes[:2])
+    checks.check(more < 8000 + n / 10, "later rounds take no more memory than earlier ones", sizes)
     report = nginx.report()
     checks.check(report["violations"] == 0 and report["bad"] == 0 and report["data_changed"] == 0, "all in order")
     checks.check(nginx.workers() == [worker], "the worker is the same one")
