@@ -272,11 +272,9 @@ class Nginx:
 
     def destroy(self):
         if self.process is not None and self.process.poll() is None:
-            try:
-                family = [self.master(), *self.children()]
-            except (OSError, ValueError):
-                family = []
-            for pid in {self.process.pid, *family}:
+            # The master first, and still: it would start another worker for each that is killed.
+            self.process.send_signal(signal.SIGSTOP)
+            for pid in [self.process.pid, *self.children(self.process.pid)]:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
