@@ -17,10 +17,11 @@ def in_flight(nginx, request, n, answers):
         except OSError:
             answers.append(False)
 
+    before = nginx.runtime()["calls"]
     threads = [threading.Thread(target=one, args=(i,), daemon=True) for i in range(n)]
     for t in threads:
         t.start()
-    wait_for(lambda: nginx.runtime()["in_flight"] >= n, 5)
+    wait_for(lambda: nginx.runtime()["calls"] >= before + n, 5)
     return threads
 
 
