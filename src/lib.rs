@@ -22,6 +22,7 @@ mod conf;
 mod errlog;
 mod events;
 mod lua;
+mod luajit;
 mod owner;
 mod process;
 mod sema;

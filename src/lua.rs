@@ -1,5 +1,6 @@
-//! What `resty.nffi` calls through LuaJIT's FFI. All run on: event loop. None raises a Lua error,
-//! none calls Lua, none panics into it. The C declarations are in lua/resty/nffi/ffi.lua.
+//! What `resty.nffi` calls: through LuaJIT's FFI (the C declarations are in lua/resty/nffi/ffi.lua),
+//! and, where every tenth of a microsecond counts, as functions of Lua's own. All run on: event
+//! loop. None calls Lua, none panics into it; LuaJIT itself may raise "not enough memory".
 //!
 //! A function that can fail returns a negative number, and leaves the message in `Reply`. What a
 //! `Reply` points to is valid until Lua returns to the event loop: LuaJIT may run finalizers that
@@ -11,9 +12,9 @@ mod stream;
 
 use std::{
     borrow::Cow,
-    ffi::{CStr, c_char, c_int, c_void},
-    slice,
-    sync::{LazyLock, OnceLock},
+    ffi::{CStr, c_char, c_int},
+    ptr, slice,
+    sync::LazyLock,
 };
 
 use nffi_core::{abi, dispatch::Outcome, library, options::MAX_TIMEOUT, slot::Answer};
@@ -22,6 +23,7 @@ use nginx_sys::{NGX_LOG_EMERG, ngx_conf_t, ngx_current_msec, ngx_http_request_t,
 use crate::{
     barrier::barrier,
     errlog,
+    luajit::{self, Frame, Function},
     sema::symbol,
     worker::{self, Worker},
 };
@@ -44,6 +46,10 @@ pub struct Reply {
 }
 
 impl Reply {
+    const fn empty() -> Self {
+        Self { data: ptr::null(), len: 0, status: 0, own: 1 }
+    }
+
     fn set(&mut self, bytes: &[u8], status: c_int, own: bool) {
         self.data = bytes.as_ptr().cast();
         self.len = bytes.len();
@@ -70,22 +76,43 @@ impl Reply {
         }
     }
 
-    fn answer(&mut self, worker: &mut Worker, answer: Answer) -> c_int {
-        self.set(worker.keep(answer.data).as_slice(), answer.status, false);
-        if answer.status == 0 { DONE } else { FAILED }
+    fn answer(&mut self, worker: &mut Worker, Answer { status, data }: Answer) -> c_int {
+        if status != 0 && data.is_empty() {
+            self.set(worker.keep_message(format!("runtime error {status}")).as_bytes(), status, false);
+        } else {
+            self.set(worker.keep(data).as_slice(), status, false);
+        }
+        if status == 0 { DONE } else { FAILED }
+    }
+
+    /// Returns the failure from a function of Lua's own: nil, message, and the runtime's status.
+    ///
+    /// # Safety
+    /// The reply has been filled in.
+    unsafe fn push_failure(&self, lua: Frame) -> c_int {
+        lua.push_nil();
+        // SAFETY: what a reply points to outlives the call.
+        unsafe { lua.push_string(self.data, self.len) };
+        if self.own != 0 {
+            return 2;
+        }
+        lua.push_number(f64::from(self.status));
+        3
     }
 }
 
 /// The common frame: the worker, made now where this is its first use, or the message that there
 /// is none.
 fn enter(reply: &mut Reply, f: impl FnOnce(&mut Worker, &mut Reply) -> c_int) -> c_int {
-    if !worker::is_worker() {
-        // Without a worker to hold the words only what cannot change may be said.
-        reply.set(if worker::is_helper() { NO_WORKER } else { DISABLED }.as_bytes(), 0, true);
-        return FAILED;
-    }
-    if let Err(why) = barrier(Ok(()), Worker::ensure) {
-        errlog::cycle(NGX_LOG_EMERG as _, format_args!("nffi: {why}"));
+    if !worker::is_up() {
+        if !worker::is_worker() {
+            // Without a worker to hold the words only what cannot change may be said.
+            reply.set(if worker::is_helper() { NO_WORKER } else { DISABLED }.as_bytes(), 0, true);
+            return FAILED;
+        }
+        if let Err(why) = barrier(Ok(()), Worker::ensure) {
+            errlog::cycle(NGX_LOG_EMERG as _, format_args!("nffi: {why}"));
+        }
     }
     worker::with(|worker| f(worker, reply)).unwrap_or_else(|| {
         reply.set(BROKEN.as_bytes(), 0, true);
@@ -135,53 +162,46 @@ unsafe fn request_id(r: *mut ngx_http_request_t) -> u64 {
     unsafe { (*(*r).connection).number }
 }
 
-// ---- the one C function for Lua's own interface ------------------------------------------------
+// ---- the functions for Lua's own interface ------------------------------------------------------
 
-/// ngx_lua's and LuaJIT's, looked up so that the module loads without them.
-type AddPreload =
-    unsafe extern "C" fn(*mut ngx_conf_t, *const c_char, unsafe extern "C" fn(*mut c_void) -> c_int) -> ngx_int_t;
-type LuaBool = unsafe extern "C" fn(*mut c_void, c_int);
-type LuaAsk = unsafe extern "C" fn(*mut c_void) -> c_int;
+/// ngx_lua's; looked up so that the module loads without it.
+type AddPreload = unsafe extern "C" fn(*mut ngx_conf_t, *const c_char, Function) -> ngx_int_t;
 
-/// The name under which `can_yield` is in `package.preload`.
-const CAN_YIELD: &CStr = c"resty.nffi.can_yield";
+/// What Lua finds in `package.preload`, to be used as they are.
+const FUNCTIONS: [(&CStr, Function); 3] = [
+    (c"resty.nffi.can_yield", can_yield),
+    (c"resty.nffi.submit", call::submit),
+    (c"resty.nffi.take", call::take),
+];
 
-/// What `can_yield` is made of. Looked up once, before any library is loaded: a look-up waits for
-/// the dynamic linker while another thread loads one.
-static LUA: OnceLock<(LuaAsk, LuaBool)> = OnceLock::new();
-
-/// preconfiguration: makes `can_yield` known to every Lua VM. It has to be now: init_by_lua runs
+/// preconfiguration: makes the functions known to every Lua VM. It has to be now: init_by_lua runs
 /// before our postconfiguration.
 pub unsafe extern "C" fn preload(cf: *mut ngx_conf_t) -> ngx_int_t {
     // Here, where LD_LIBRARY_PATH can still be read.
     LazyLock::force(&library::SEARCH_PATH);
-    // SAFETY: ngx_lua's documented signature for other modules, and LuaJIT's own.
-    let (add, ask, push) = unsafe {
-        (
-            symbol::<AddPreload>(c"ngx_http_lua_add_package_preload"),
-            symbol::<LuaAsk>(c"lua_isyieldable"),
-            symbol::<LuaBool>(c"lua_pushboolean"),
-        )
-    };
-    let (Some(add), Some(ask), Some(push)) = (add, ask, push) else {
+    // SAFETY: ngx_lua's documented signature for other modules; a function that may unwind is called
+    // like one that may not.
+    let Some(add) = (unsafe { symbol::<AddPreload>(c"ngx_http_lua_add_package_preload") }) else {
         return crate::OK;
     };
-    // The same functions each time: LuaJIT stays loaded.
-    let _ = LUA.set((ask, push));
-    // SAFETY: ngx_lua keeps the name's address: it is static.
-    if unsafe { add(cf, CAN_YIELD.as_ptr(), can_yield) } != crate::OK {
-        errlog::conf(cf, NGX_LOG_EMERG as _, format_args!("nffi: ngx_lua would not take a preloaded function"));
-        return crate::ERROR;
+    if !luajit::find() {
+        return crate::OK;
+    }
+    for (name, function) in FUNCTIONS {
+        // SAFETY: ngx_lua keeps the name's address: it is static.
+        if unsafe { add(cf, name.as_ptr(), function) } != crate::OK {
+            errlog::conf(cf, NGX_LOG_EMERG as _, format_args!("nffi: ngx_lua would not take a preloaded function"));
+            return crate::ERROR;
+        }
     }
     crate::OK
 }
 
-/// Lua: can the running coroutine yield here? Not inside gsub's callback, sort's comparison, a
-/// metamethod or require. LuaJIT's `coroutine` does not say; its C interface does.
-unsafe extern "C" fn can_yield(lua: *mut c_void) -> c_int {
-    let Some((ask, push)) = LUA.get() else { return 0 };
-    // SAFETY: LuaJIT's functions, in the process that runs this very VM.
-    unsafe { push(lua, c_int::from(ask(lua) != 0)) };
+/// Lua: can the running coroutine yield here? LuaJIT's `coroutine` does not say.
+unsafe extern "C-unwind" fn can_yield(lua: luajit::State) -> c_int {
+    // SAFETY: called by LuaJIT.
+    let Some(frame) = (unsafe { Frame::new(lua) }) else { return 0 };
+    frame.push_boolean(frame.is_yieldable());
     1
 }
 

@@ -66,6 +66,11 @@ pub struct Worker {
     exiting_since: Option<ngx_msec_t>,
 }
 
+/// Has this thread a worker? Cheaper than asking what kind of process this is.
+pub fn is_up() -> bool {
+    WORKER.try_with(|worker| worker.try_borrow().is_ok_and(|worker| worker.is_some())).unwrap_or(false)
+}
+
 /// Is this a process that runtimes live in?
 pub fn is_worker() -> bool {
     // SAFETY: no arguments. The event loop is the main thread; ngx_lua has threads of its own.

@@ -13,7 +13,6 @@ local stream = require "resty.nffi.stream"
 
 local C = native.C
 local DONE, YIELD = native.DONE, native.YIELD
-local answer = native.answer
 local co_yield = coroutine._yield
 local failure = native.failure
 local ffi_str = ffi.string
@@ -24,7 +23,9 @@ local reply = native.reply
 local setmetatable = setmetatable
 local settings_t = ffi.typeof("ngx_http_nffi_lua_settings_t")
 local sleeper = native.sleeper
+local submit = native.submit
 local stats_t = ffi.typeof("ngx_http_nffi_lua_stats_t")
+local take = native.take
 local to_request = native.to_request
 local to_timeout = native.to_timeout
 local tonumber = tonumber
@@ -55,20 +56,17 @@ function Runtime.call(self, req, opts)
     if not timeout then
         return nil, err
     end
-    local r
-    r, err = sleeper()
-    if not r then
+    local owner
+    owner, err = submit(self.number, req, timeout)
+    if not owner then
+        if not err then
+            local _
+            _, err = sleeper()
+        end
         return nil, err
     end
-    local owner = C.ngx_http_nffi_lua_call(r, self.number, req, #req, timeout, reply)
-    if owner < 0 then
-        return failure(reply)
-    end
     co_yield()
-    if C.ngx_http_nffi_lua_take(owner, answer) ~= DONE then
-        return failure(answer)
-    end
-    return ffi_str(answer.data, answer.len)
+    return take(owner)
 end
 
 

@@ -8,21 +8,33 @@ use nffi_core::{
 };
 use nginx_sys::ngx_http_request_t;
 
-use super::{DONE, FAILED, Reply, bytes, deadline, enter, request_id, timeout};
+use super::{DONE, Reply, bytes, deadline, enter, request_id, timeout};
+use crate::luajit::{self, Frame};
 
-/// Submits a call of the running coroutine and puts it to sleep. Returns the number to take the
-/// answer by, after the yield that must follow; negative: nothing was submitted.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ngx_http_nffi_lua_call(
-    r: *mut ngx_http_request_t,
-    runtime: u32,
-    data: *const c_char,
-    len: usize,
-    wanted: f64,
-    reply: *mut Reply,
-) -> c_int {
-    // SAFETY: Lua passes its one reply structure, and a string that it holds.
-    let (reply, data) = unsafe { (&mut *reply, bytes(data, len)) };
+/// Lua: `submit(runtime, request, timeout)`. Submits a call of the running coroutine and puts it to
+/// sleep. Returns the number to take the answer by, after the yield that must follow; or nil and
+/// why nothing was submitted; or nothing where the coroutine cannot yield here.
+pub unsafe extern "C-unwind" fn submit(lua: luajit::State) -> c_int {
+    // SAFETY: called by LuaJIT.
+    let Some(lua) = (unsafe { Frame::new(lua) }) else { return 0 };
+    let r = lua.exdata().cast::<ngx_http_request_t>();
+    if r.is_null() || !lua.is_yieldable() {
+        return 0;
+    }
+    let mut reply = Reply::empty();
+    let (data, len) = lua.string(2);
+    // SAFETY: the string is an argument: it lives until we return.
+    let data = unsafe { bytes(data, len) };
+    let owner = call(r, lua.number(1) as u32, data, lua.number(3), &mut reply);
+    if owner < 0 {
+        // SAFETY: call() has filled the reply in.
+        return unsafe { reply.push_failure(lua) };
+    }
+    lua.push_number(f64::from(owner));
+    1
+}
+
+fn call(r: *mut ngx_http_request_t, runtime: u32, data: &[u8], wanted: f64, reply: &mut Reply) -> c_int {
     enter(reply, |worker, reply| {
         let Some(default) = worker.dispatch.entry(runtime).map(|e| e.runtime.settings.timeout) else {
             return reply.fail(worker, "no such runtime");
@@ -63,19 +75,32 @@ unsafe extern "C" fn ngx_http_nffi_lua_call(
     })
 }
 
-/// The coroutine has resumed: takes its answer. An answer that is there beats the timeout that
-/// may have resumed it (timers run before posted events).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ngx_http_nffi_lua_take(owner: u32, reply: *mut Reply) -> c_int {
-    // SAFETY: as in ngx_http_nffi_lua_call.
-    let reply = unsafe { &mut *reply };
+/// Lua: `take(number)`. The coroutine has resumed: returns its answer; or nil, message, status. An
+/// answer that is there beats the timeout that may have resumed it (timers run before posted
+/// events).
+pub unsafe extern "C-unwind" fn take(lua: luajit::State) -> c_int {
+    // SAFETY: called by LuaJIT.
+    let Some(lua) = (unsafe { Frame::new(lua) }) else { return 0 };
+    let mut reply = Reply::empty();
+    let rc = taken(lua.number(1) as u32, &mut reply);
+    // SAFETY: taken() has filled the reply in, and what it points to outlives the call.
+    unsafe {
+        if rc != DONE {
+            return reply.push_failure(lua);
+        }
+        lua.push_string(reply.data, reply.len);
+    }
+    1
+}
+
+fn taken(owner: u32, reply: &mut Reply) -> c_int {
     enter(reply, |worker, reply| {
-        let Some(owners) = &mut worker.owners else { return FAILED };
-        let Some(call) = owners.take_call(owner) else {
+        let call = worker.owners.as_mut().and_then(|owners| owners.take_call(owner));
+        let Some(call) = call else {
             return reply.fail(worker, "resumed by something else while waiting");
         };
         let (task, runtime) = (call.task, call.runtime);
-        match owners.recycle(call) {
+        match worker.owners.as_mut().and_then(|owners| owners.recycle(call)) {
             Some(outcome) => reply.outcome(worker, outcome),
             None => {
                 worker.dispatch.count_timeout(runtime);
@@ -95,7 +120,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_cast(
     len: usize,
     reply: *mut Reply,
 ) -> c_int {
-    // SAFETY: as in ngx_http_nffi_lua_call.
+    // SAFETY: Lua passes its one reply structure, and a string that it holds.
     let (reply, data) = unsafe { (&mut *reply, bytes(data, len)) };
     enter(reply, |worker, reply| {
         if let Err(refusal) = worker.dispatch.admit(runtime, data.len()) {

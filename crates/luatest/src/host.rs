@@ -44,6 +44,8 @@ pub(crate) struct Host {
     script: BTreeMap<&'static str, VecDeque<Say>>,
     always: BTreeMap<&'static str, Say>,
     pub runtimes: Vec<Facts>,
+    /// What ngx_lua would find with the coroutine; 0: no request.
+    pub request: usize,
     /// Serials of the streams that are open, and the last one given.
     pub open: Vec<u32>,
     pub serial: u32,
@@ -83,6 +85,11 @@ pub(crate) fn with<T>(f: impl FnOnce(&mut Host) -> T) -> T {
 /// Forgets everything: a new test begins.
 pub(crate) fn reset() {
     with(|host| *host = Host::default());
+}
+
+/// The request that coroutines run for.
+pub(crate) fn request(address: usize) {
+    with(|host| host.request = address);
 }
 
 /// Scripts the next reply of a function (its name without `ngx_http_nffi_lua_`).

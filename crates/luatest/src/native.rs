@@ -1,13 +1,41 @@
-//! The C functions that lua/resty/nffi/ffi.lua declares, by the fake host. That the signatures are
-//! the module's is tested (tests/lua/agreement.rs).
+//! The module's functions by the fake host: those that lua/resty/nffi/ffi.lua declares (that the
+//! signatures are the module's is tested, tests/lua/agreement.rs), and those of Lua's own interface.
 
 use std::{
     ffi::{c_char, c_int, c_void},
     fmt::Write,
-    slice,
+    ptr, slice,
 };
 
+use mlua::lua_State;
+
 use crate::host::{self, Host, Say};
+
+unsafe extern "C-unwind" {
+    // OpenResty's LuaJIT has it; the module looks it up the same way.
+    fn lua_isyieldable(lua: *mut lua_State) -> c_int;
+    fn lua_pushboolean(lua: *mut lua_State, value: c_int);
+    fn lua_pushlstring(lua: *mut lua_State, data: *const c_char, len: usize);
+    fn lua_pushnil(lua: *mut lua_State);
+    fn lua_pushnumber(lua: *mut lua_State, value: f64);
+    fn lua_tolstring(lua: *mut lua_State, index: c_int, len: *mut usize) -> *const c_char;
+    fn lua_tonumber(lua: *mut lua_State, index: c_int) -> f64;
+}
+
+/// What the module puts into package.preload.
+pub const FUNCTIONS: [(&str, CFunction); 3] = [
+    ("resty.nffi.can_yield", can_yield),
+    ("resty.nffi.submit", submit),
+    ("resty.nffi.take", take),
+];
+
+type CFunction = unsafe extern "C-unwind" fn(*mut lua_State) -> c_int;
+
+unsafe extern "C-unwind" fn can_yield(lua: *mut lua_State) -> c_int {
+    // SAFETY: called by Lua, with a slot to push to.
+    unsafe { lua_pushboolean(lua, lua_isyieldable(lua)) };
+    1
+}
 
 const FAILED: c_int = -1;
 const DONE: c_int = 0;
@@ -74,8 +102,8 @@ fn quoted(bytes: &[u8]) -> String {
 }
 
 /// `-` for no request, else what `vm` has made up as its address.
-fn request(r: *mut c_void) -> String {
-    if r.is_null() { "-".to_owned() } else { format!("r{:x}", r.addr()) }
+fn request(address: usize) -> String {
+    if address == 0 { "-".to_owned() } else { format!("r{address:x}") }
 }
 
 fn side(side: c_int) -> String {
@@ -158,7 +186,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_load(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ngx_http_nffi_lua_ready(r: *mut c_void, runtime: u32, reply: *mut Reply) -> c_int {
     // SAFETY: Lua holds the structure.
-    unsafe { answer("ready", &format!("{} {runtime}", request(r)), reply) }
+    unsafe { answer("ready", &format!("{} {runtime}", request(r.addr())), reply) }
 }
 
 #[unsafe(no_mangle)]
@@ -203,42 +231,81 @@ unsafe extern "C" fn ngx_http_nffi_lua_stats(runtime: u32, stats: *mut LuaStats,
     })
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ngx_http_nffi_lua_call(
-    r: *mut c_void,
-    runtime: u32,
-    data: *const c_char,
-    len: usize,
-    wanted: f64,
-    reply: *mut Reply,
-) -> c_int {
-    // SAFETY: Lua holds the string, and the structure.
-    let (data, reply) = unsafe { (bytes(data, len), &mut *reply) };
-    host::with(|host| {
-        host.journal.push(format!("call {} {runtime} {} {wanted}", request(r), quoted(data)));
-        match host.says("call") {
+/// `resty.nffi.submit`, as Lua's own interface has it.
+pub unsafe extern "C-unwind" fn submit(lua: *mut lua_State) -> c_int {
+    // SAFETY: called by Lua with a number, a string and a number.
+    let (runtime, data, wanted) = unsafe {
+        let mut len = 0;
+        let data = lua_tolstring(lua, 2, &mut len);
+        (lua_tonumber(lua, 1), bytes(data, len), lua_tonumber(lua, 3))
+    };
+    // SAFETY: called by Lua.
+    let yieldable = unsafe { lua_isyieldable(lua) } != 0;
+    let mut reply = Reply { data: ptr::null(), len: 0, status: 0, own: 1 };
+    let said = host::with(|host| {
+        if !yieldable || host.request == 0 {
+            return None;
+        }
+        host.journal.push(format!("call {} {runtime} {} {wanted}", request(host.request), quoted(data)));
+        let say = match host.says("call") {
             Say::Echo => {
                 host.last_owner += 1;
                 host.kept.insert(host.last_owner, data.to_vec());
-                say_it(host, Say::Number(host.last_owner as c_int), reply)
+                Say::Number(host.last_owner as c_int)
             }
-            say => say_it(host, say, reply),
+            say => say,
+        };
+        Some(say_it(host, say, &mut reply))
+    });
+    // SAFETY: called by Lua; the host keeps what the reply points to.
+    unsafe {
+        match said {
+            None => 0,
+            Some(owner) if owner >= 0 => {
+                lua_pushnumber(lua, f64::from(owner));
+                1
+            }
+            Some(_) => push_failure(lua, &reply),
         }
-    })
+    }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ngx_http_nffi_lua_take(owner: u32, reply: *mut Reply) -> c_int {
-    // SAFETY: Lua holds the structure.
-    let reply = unsafe { &mut *reply };
-    host::with(|host| {
+/// `resty.nffi.take`, likewise.
+pub unsafe extern "C-unwind" fn take(lua: *mut lua_State) -> c_int {
+    // SAFETY: called by Lua with a number.
+    let owner = unsafe { lua_tonumber(lua, 1) } as u32;
+    let mut reply = Reply { data: ptr::null(), len: 0, status: 0, own: 1 };
+    let rc = host::with(|host| {
         host.journal.push(format!("take {owner}"));
         match (host.says("take"), host.kept.remove(&owner)) {
-            (Say::Echo, Some(kept)) => say_it(host, Say::Data(kept), reply),
-            (Say::Echo, None) => say_it(host, Say::Own("taken twice"), reply),
-            (say, _) => say_it(host, say, reply),
+            (Say::Echo, Some(kept)) => say_it(host, Say::Data(kept), &mut reply),
+            (Say::Echo, None) => say_it(host, Say::Own("taken twice"), &mut reply),
+            (say, _) => say_it(host, say, &mut reply),
         }
-    })
+    });
+    // SAFETY: called by Lua; the host keeps what the reply points to.
+    unsafe {
+        if rc != DONE {
+            return push_failure(lua, &reply);
+        }
+        lua_pushlstring(lua, reply.data, reply.len);
+    }
+    1
+}
+
+/// # Safety
+/// Called by Lua; the reply is filled in.
+unsafe fn push_failure(lua: *mut lua_State, reply: &Reply) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe {
+        lua_pushnil(lua);
+        lua_pushlstring(lua, reply.data, reply.len);
+        if reply.own != 0 {
+            return 2;
+        }
+        lua_pushnumber(lua, f64::from(reply.status));
+    }
+    3
 }
 
 #[unsafe(no_mangle)]
@@ -250,7 +317,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_cast(
     reply: *mut Reply,
 ) -> c_int {
     // SAFETY: Lua holds the string, and the structure.
-    unsafe { answer("cast", &format!("{} {runtime} {}", request(r), quoted(bytes(data, len))), reply) }
+    unsafe { answer("cast", &format!("{} {runtime} {}", request(r.addr()), quoted(bytes(data, len))), reply) }
 }
 
 #[unsafe(no_mangle)]
@@ -265,7 +332,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_open(
 ) -> c_int {
     // SAFETY: Lua holds the string, and the structures.
     unsafe {
-        let line = format!("{} {runtime} {} more={more}", request(r), quoted(bytes(data, len)));
+        let line = format!("{} {runtime} {} more={more}", request(r.addr()), quoted(bytes(data, len)));
         let rc = answer("open", &line, reply);
         if rc == DONE {
             host::with(|host| {
@@ -325,7 +392,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_wait(
     reply: *mut Reply,
 ) -> c_int {
     // SAFETY: Lua holds the structures.
-    unsafe { of_stream("wait", stream, &format!("{} {} {wanted}", request(r), side(which)), reply) }
+    unsafe { of_stream("wait", stream, &format!("{} {} {wanted}", request(r.addr()), side(which)), reply) }
 }
 
 #[unsafe(no_mangle)]

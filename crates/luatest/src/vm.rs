@@ -1,26 +1,13 @@
 //! A VM as ngx_lua makes one, as far as lua/ looks at it; and a scheduler for its coroutines.
 
-use std::{ffi::c_int, path::Path};
+use std::path::Path;
 
-use mlua::{Function, Lua, MultiValue, Table, Thread, Value, lua_State};
+use mlua::{Function, Lua, MultiValue, Table, Thread, Value};
 
-use crate::host;
+use crate::{host, native::FUNCTIONS};
 
 /// The project's root.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-
-unsafe extern "C-unwind" {
-    // OpenResty's LuaJIT has it; the module looks it up the same way.
-    fn lua_isyieldable(lua: *mut lua_State) -> c_int;
-    fn lua_pushboolean(lua: *mut lua_State, value: c_int);
-}
-
-/// What the module puts into package.preload.
-unsafe extern "C-unwind" fn can_yield(lua: *mut lua_State) -> c_int {
-    // SAFETY: called by Lua, with a slot to push to.
-    unsafe { lua_pushboolean(lua, lua_isyieldable(lua)) };
-    1
-}
 
 /// What ngx_lua and lua-resty-core provide. `phase` and `request` are the test's to set.
 const AROUND: &str = r#"
@@ -56,6 +43,7 @@ impl Vm {
     /// In an nginx without our module.
     pub fn without_module() -> Self {
         host::reset();
+        host::request(1);
         // SAFETY: ffi and debug are open to code of ours only.
         let lua = unsafe { Lua::unsafe_new() };
         let here = lua.load(AROUND).eval().expect("what is around lua/");
@@ -67,11 +55,13 @@ impl Vm {
 
     /// What the module does before any Lua runs.
     pub fn load_module(&self) {
-        // SAFETY: it keeps to lua_CFunction's rules, and raises no error.
-        let can_yield = unsafe { self.lua.create_c_function(can_yield) }.expect("a function");
         let package: Table = self.lua.globals().get("package").expect("package");
         let preload: Table = package.get("preload").expect("package.preload");
-        preload.set("resty.nffi.can_yield", can_yield).expect("set");
+        for (name, function) in FUNCTIONS {
+            // SAFETY: it keeps to lua_CFunction's rules.
+            let function = unsafe { self.lua.create_c_function(function) }.expect("a function");
+            preload.set(name, function).expect("set");
+        }
     }
 
     pub fn phase(&self, name: &str) {
@@ -85,6 +75,7 @@ impl Vm {
         } else {
             format!("return require('ffi').cast('void *', {address})")
         };
+        host::request(address);
         let value: Value = self.lua.load(code).eval().expect("a pointer");
         self.here.set("request", value).expect("set");
     }

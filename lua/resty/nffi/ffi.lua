@@ -54,9 +54,6 @@ int ngx_http_nffi_lua_unload(uint32_t runtime, ngx_http_nffi_lua_reply_t *reply)
 int ngx_http_nffi_lua_stats(uint32_t runtime, ngx_http_nffi_lua_stats_t *stats,
     ngx_http_nffi_lua_reply_t *reply);
 
-int ngx_http_nffi_lua_call(void *r, uint32_t runtime, const char *data, size_t len, double timeout,
-    ngx_http_nffi_lua_reply_t *reply);
-int ngx_http_nffi_lua_take(uint32_t owner, ngx_http_nffi_lua_reply_t *reply);
 int ngx_http_nffi_lua_cast(void *r, uint32_t runtime, const char *data, size_t len,
     ngx_http_nffi_lua_reply_t *reply);
 
@@ -78,7 +75,7 @@ end
 
 -- Looked up now: a look-up waits for the dynamic linker while a runtime's library is being loaded.
 for _, name in ipairs {
-    "find", "load", "ready", "unload", "stats", "call", "take", "cast",
+    "find", "load", "ready", "unload", "stats", "cast",
     "open", "send", "shutdown", "receive", "wait", "resumed", "close",
 } do
     local _ = ffi.C["ngx_http_nffi_lua_" .. name]
@@ -101,6 +98,8 @@ local _M = {
     DONE = 0,
     YIELD = 1,
     C = ffi.C,
+    submit = package.preload["resty.nffi.submit"],
+    take = package.preload["resty.nffi.take"],
     -- For what brings bytes of a runtime, and for all else. Two, because reading a field may run the
     -- collector, and with it a finalizer of the user's that casts (or does anything that needs no
     -- sleep): an answer must not be changed by it.
@@ -120,9 +119,6 @@ function _M.failure(reply)
     local message = ffi_str(reply.data, reply.len)
     if own == 1 then
         return nil, message
-    end
-    if message == "" then
-        message = "runtime error " .. status
     end
     return nil, message, status
 end

@@ -87,12 +87,6 @@ fn a_runtime_s_words_are_not_taken_for_nffi_s() {
 }
 
 #[test]
-fn an_error_without_a_message_gets_one() {
-    assert_eq!(taking(Say::Runtime(42, Vec::new())).run(CALL), r#"nil, "runtime error 42", 42"#);
-    assert_eq!(taking(Say::Runtime(-7, Vec::new())).run(CALL), r#"nil, "runtime error -7", -7"#);
-}
-
-#[test]
 fn every_byte_passes_both_ways() {
     let vm = echoing();
     let same = "local s = {} for i = 0, 255 do s[#s + 1] = string.char(i) end s = table.concat(s)
