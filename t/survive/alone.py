@@ -30,6 +30,8 @@ pid {prefix}/nginx.pid;
 events {{}}
 http {{
     access_log off;
+    client_body_temp_path {prefix}/tmp; proxy_temp_path {prefix}/tmp; fastcgi_temp_path {prefix}/tmp;
+    uwsgi_temp_path {prefix}/tmp; scgi_temp_path {prefix}/tmp;
     nffi_done_sink {sink};
     {http}
     server {{ listen 127.0.0.1:{port} {listen}; location / {{ return 200 "alone"; }} {server} }}
