@@ -168,11 +168,8 @@ unsafe fn request_id(r: *mut ngx_http_request_t) -> u64 {
 type AddPreload = unsafe extern "C" fn(*mut ngx_conf_t, *const c_char, Function) -> ngx_int_t;
 
 /// What Lua finds in `package.preload`, to be used as they are.
-const FUNCTIONS: [(&CStr, Function); 3] = [
-    (c"resty.nffi.can_yield", can_yield),
-    (c"resty.nffi.submit", call::submit),
-    (c"resty.nffi.take", call::take),
-];
+const FUNCTIONS: [(&CStr, Function); 3] =
+    [(c"resty.nffi.can_yield", can_yield), (c"resty.nffi.submit", call::submit), (c"resty.nffi.take", call::take)];
 
 /// preconfiguration: makes the functions known to every Lua VM. It has to be now: init_by_lua runs
 /// before our postconfiguration.

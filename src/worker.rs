@@ -285,7 +285,8 @@ impl Worker {
         if spinning.is_some_and(|in_flight| in_flight > 0 && in_flight <= SPIN_TASKS) {
             let end = Instant::now() + SPIN;
             while HOST.done.is_empty() && Instant::now() < end {
-                std::hint::spin_loop();
+                // Where both sides share a core, the other one has to run first.
+                std::thread::yield_now();
             }
         }
         if HOST.done.unwatch() {

@@ -170,6 +170,8 @@ impl Queue {
                 }
                 std::hint::spin_loop();
             }
+            // Where both sides share a core, the other one has to run first.
+            std::thread::yield_now();
         }
         false
     }

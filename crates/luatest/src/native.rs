@@ -23,11 +23,8 @@ unsafe extern "C-unwind" {
 }
 
 /// What the module puts into package.preload.
-pub const FUNCTIONS: [(&str, CFunction); 3] = [
-    ("resty.nffi.can_yield", can_yield),
-    ("resty.nffi.submit", submit),
-    ("resty.nffi.take", take),
-];
+pub const FUNCTIONS: [(&str, CFunction); 3] =
+    [("resty.nffi.can_yield", can_yield), ("resty.nffi.submit", submit), ("resty.nffi.take", take)];
 
 type CFunction = unsafe extern "C-unwind" fn(*mut lua_State) -> c_int;
 
