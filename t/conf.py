@@ -98,6 +98,22 @@ WRONG = {
     "the check exits": check("exit", "libcheck.so|check"),
 }
 
+WRONG |= {
+    "env without a name": option("env;", "env"),
+    "env with two values": option("env A b c;", "env"),
+    "env with an empty name": option("env =x;", "env"),
+    "env twice": option("env A 1; env A 2;", "env A.*duplicate"),
+    "working_directory missing": (f"nffi_runtime a {GOOD} {{\n  working_directory no/such;\n}}", "working_directory.*no/such", (1, 3)),
+    "working_directory a file": (f"nffi_runtime a {GOOD} {{\n  working_directory /etc/hostname;\n}}", "is no directory", (1, 3)),
+    "two runtimes that do not agree": (
+        f"nffi_runtime a {CHECK} {{ check alone; }}\nnffi_runtime b {CHECK} {{ check alone; }}",
+        '"b".*another runtime of this library',
+        2,
+    ),
+    "the check without its environment": check("env", "not in the environment"),
+    "the check without its directory": check("here", "not in the working directory"),
+}
+
 RIGHT = {
     "nothing at all": "",
     "an empty block": f"nffi_runtime a {GOOD} {{}}",
@@ -111,6 +127,10 @@ RIGHT = {
     "the check agrees": f"nffi_runtime a {CHECK} {{ check fine; }}",
     "the check prints": f"nffi_runtime a {CHECK} {{ check noise; }}",
     "sinks": "nffi_done_sink eventfd;",
+    "env and working_directory": f"nffi_runtime a {GOOD} {{ env A; env B 1; env C=2; working_directory /; config 'x'; }}",
+    "the check has its environment": f"nffi_runtime a {CHECK} {{ env NFFI_CHECK yes; check env; }}",
+    "the check has its directory": f"nffi_runtime a {CHECK} {{ working_directory @DIR@/here; check here; }}",
+    "two runtimes of one library, one of them alone": f"nffi_runtime a {CHECK} {{ check alone; }} nffi_runtime b {CHECK} {{ check fine; }}",
     # a dlopen in the master would find out, and start language runtimes before the fork
     "a library that cannot be loaded is not loaded": f"nffi_runtime a {FIXTURES}/libunresolved.so {{}}",
     "a runtime whose init ends the process is not initialised": f"nffi_runtime a {GOOD} {{ init_exit_once @DIR@/x; }}",
@@ -154,6 +174,8 @@ def main():
     checks = Checks("conf", tap="--tap" in sys.argv)
     with tempfile.TemporaryDirectory(prefix="nffi-conf-") as name:
         folder = pathlib.Path(name)
+        (folder / "here").mkdir()
+        (folder / "here" / "a_file_that_is_here").touch()
         for what, (text, reason, where) in WRONG.items():
             code, out, first, took = test(text, folder)
             low, high = where if isinstance(where, tuple) else (where, where)

@@ -6,6 +6,7 @@ use nffi_core::{
     library,
     options::{MAX_SPIN, MAX_TASKS, MAX_TIMEOUT, OwnOptions, Settings},
     runtime::Spec,
+    surroundings::Surroundings,
 };
 use nginx_sys::{NGX_LOG_WARN, ngx_command_t, ngx_conf_include, ngx_conf_parse, ngx_conf_t};
 
@@ -17,13 +18,25 @@ use crate::{barrier::barrier, errlog};
 struct Block {
     settings: Settings,
     seen: Vec<String>,
+    surroundings: Surroundings,
     config: Option<Vec<u8>>,
     own: OwnOptions,
 }
 
 /// Options that nffi takes for itself.
-const KNOWN: [&str; 9] =
-    ["queue", "tasks", "timeout", "stop_timeout", "max_request", "max_response", "spin", "config", "config_file"];
+const KNOWN: [&str; 11] = [
+    "queue",
+    "tasks",
+    "timeout",
+    "stop_timeout",
+    "max_request",
+    "max_response",
+    "spin",
+    "env",
+    "working_directory",
+    "config",
+    "config_file",
+];
 
 /// Reads the whole block and checks what it names. An empty message: it has been said already.
 ///
@@ -55,7 +68,7 @@ pub unsafe fn read(cf: *mut ngx_conf_t, declared: &[Spec]) -> Result<Spec, Strin
         // What is wrong with the runtime is said of the line that declares it.
         (parsed, std::mem::replace(&mut (*(*cf).conf_file).line, line))
     };
-    let result = if parsed == CONF_OK { finish(cf, name, library, block) } else { Err(String::new()) };
+    let result = if parsed == CONF_OK { finish(cf, name, library, block, declared) } else { Err(String::new()) };
     if result.is_ok() {
         // SAFETY: as above; reading goes on behind the block.
         unsafe { (*(*cf).conf_file).line = end };
@@ -63,7 +76,7 @@ pub unsafe fn read(cf: *mut ngx_conf_t, declared: &[Spec]) -> Result<Spec, Strin
     result
 }
 
-fn finish(cf: *mut ngx_conf_t, name: &str, library: &str, block: Block) -> Result<Spec, String> {
+fn finish(cf: *mut ngx_conf_t, name: &str, library: &str, block: Block, declared: &[Spec]) -> Result<Spec, String> {
     let whole = |message: String| format!("nffi_runtime \"{name}\": {message}");
     if block.config.is_some() && !block.own.is_empty() {
         return Err(whole(
@@ -73,10 +86,17 @@ fn finish(cf: *mut ngx_conf_t, name: &str, library: &str, block: Block) -> Resul
     let path = library::find(library, &prefix(cf)).map_err(|e| whole(e.to_string()))?;
     let exports = library::inspect(&path).map_err(|e| whole(e.to_string()))?;
     let config = block.config.unwrap_or_else(|| block.own.to_json().into_bytes());
+    block.surroundings.check().map_err(whole)?;
+    let Block { settings, surroundings, .. } = block;
+    let spec = Spec { name: name.to_owned(), library: path, config, settings, surroundings };
     if exports.check {
-        check::run(&path, &config).map_err(whole)?;
+        // Those of the same library before it, too: a language that lives in the process once can
+        // tell whether they agree.
+        let mut same: Vec<_> = declared.iter().filter(|other| other.library == spec.library).collect();
+        same.push(&spec);
+        check::run(&spec.library, &same).map_err(whole)?;
     }
-    Ok(Spec { name: name.to_owned(), library: path, config, settings: block.settings })
+    Ok(spec)
 }
 
 /// One line of the block.
@@ -110,6 +130,9 @@ impl Block {
             self.own.add(name, values.to_vec());
             return Ok(());
         }
+        if name == "env" {
+            return self.surroundings.add_env(values);
+        }
         let [value] = values else {
             return Err(format!("invalid number of arguments in \"{name}\": it takes one"));
         };
@@ -126,6 +149,7 @@ impl Block {
             "stop_timeout" => s.stop_timeout = milliseconds(name, value)?,
             "max_request" => s.max_request = bytes(name, value)?,
             "max_response" => s.max_response = bytes(name, value)?,
+            "working_directory" => self.surroundings.working_directory = Some(prefix(cf).join(value)),
             _ => {
                 let config = if name == "config" {
                     value.clone().into_bytes()

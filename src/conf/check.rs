@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nffi_core::library;
+use nffi_core::{library, runtime::Spec};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     pipe::{PipeFlags, pipe_with},
@@ -17,16 +17,17 @@ use rustix::{
 /// How long a check may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs `nffi_runtime_check_v1` of the library. Runs on: the process that reads the configuration,
+/// Runs `nffi_runtime_check_v1` of the library for each of its runtimes, one after the other; all but
+/// the last are known to be sound by themselves. Runs on: the process that reads the configuration,
 /// which has one thread.
-pub fn run(library: &Path, config: &[u8]) -> Result<(), String> {
+pub fn run(library: &Path, runtimes: &[&Spec]) -> Result<(), String> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("cannot check the configuration: {e}"))?;
     // SAFETY: one thread, so the child may do as it likes; it leaves by _exit.
     match unsafe { libc::fork() } {
         -1 => Err(format!("cannot check the configuration: fork: {}", std::io::Error::last_os_error())),
         0 => {
             drop(reader);
-            child(library, config, &writer)
+            child(library, runtimes, &writer)
         }
         pid => {
             drop(writer);
@@ -36,8 +37,17 @@ pub fn run(library: &Path, config: &[u8]) -> Result<(), String> {
 }
 
 /// The child: 'k' for sound, or the message.
-fn child(library: &Path, config: &[u8], writer: &OwnedFd) -> ! {
-    let result = library::load(library).and_then(|library| library::check(&library, config));
+fn child(library: &Path, runtimes: &[&Spec], writer: &OwnedFd) -> ! {
+    let check_all = || {
+        // As in a worker: the first one's environment is there when the library is loaded.
+        runtimes.first().map_or(Ok(()), |spec| spec.surroundings.enter_child())?;
+        let library = library::load(library)?;
+        runtimes.iter().try_for_each(|spec| {
+            spec.surroundings.enter_child()?;
+            library::check(&library, &spec.config)
+        })
+    };
+    let result = check_all();
     let text = match result {
         Ok(()) => "k".to_owned(),
         Err(message) => format!("e{message}"),

@@ -103,7 +103,8 @@ fn load(worker: &mut Worker, name: &[u8], config: &[u8], settings: &LuaSettings)
     }
     let stem = library.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = stem.strip_prefix("lib").unwrap_or(&stem).to_owned();
-    let number = worker.start(Spec { name, library, config: config.to_vec(), settings });
+    let number =
+        worker.start(Spec { name, library, config: config.to_vec(), settings, surroundings: Default::default() });
     worker.loaded.insert(key, number);
     Ok(number)
 }

@@ -47,6 +47,7 @@ pub mod registry;
 pub mod runtime;
 pub mod signals;
 pub mod slot;
+pub mod surroundings;
 pub mod wake;
 pub mod word;
 

@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{host::Host, library, options::Settings, queue::Queue, registry, signals::Blocked};
+use crate::{
+    host::Host, library, options::Settings, queue::Queue, registry, signals::Blocked, surroundings::Surroundings,
+};
 
 /// What a runtime is made from.
 #[derive(Debug, Clone)]
@@ -22,6 +24,7 @@ pub struct Spec {
     /// Handed to the library as it is.
     pub config: Vec<u8>,
     pub settings: Settings,
+    pub surroundings: Surroundings,
 }
 
 /// What runtime threads and the event loop share of a runtime. The rest is the event loop's, in
@@ -93,6 +96,7 @@ fn load_and_init(runtime: &Runtime, spec: &Spec) -> Result<(), String> {
     library::inspect(&spec.library).map_err(|e| e.to_string())?;
     let turn = turn_of(&spec.library);
     let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    spec.surroundings.enter(&spec.name)?;
     let library = library::load(&spec.library)?;
     library::init(&library, crate::host::table(), runtime.handle(), &spec.config)
 }

@@ -4,6 +4,8 @@ use std::{fs, time::Duration};
 
 use lexopt::prelude::*;
 
+use nffi_testhost::Surroundings;
+
 use crate::{load::Load, report};
 
 pub const USAGE: &str = "\
@@ -14,6 +16,8 @@ in its name is looked for where the dynamic linker would look.
 
   --config TEXT        the runtime's configuration (default: {})
   --config-file FILE   the same from a file
+  --env NAME[=VALUE]   an environment variable; may be repeated
+  --working-directory DIR  the current directory of the runtime's threads
   --check              only ask the library's own check about the configuration
   --call TEXT          a request; may be repeated. Answers go to standard output, a line each
   --stdin              standard input is a request; its answer goes out as it is
@@ -35,6 +39,7 @@ const MAX_TIMEOUT: u64 = i32::MAX as u64;
 pub struct Arguments {
     pub library: String,
     pub config: Vec<u8>,
+    pub surroundings: Surroundings,
     pub check: bool,
     pub calls: Vec<Vec<u8>>,
     pub stdin: bool,
@@ -64,6 +69,7 @@ pub fn parse(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
     let mut library = None;
     let mut config = None;
     let (mut check, mut stdin, mut stream) = (false, false, false);
+    let mut surroundings = Surroundings::default();
     let mut calls = Vec::new();
     let (mut repeat, mut concurrency, mut size) = (None, None, None);
     let (mut timeout, mut spin, mut log_level) = (5000, 0, nffi_abi::NFFI_LOG_INFO as u8);
@@ -77,6 +83,8 @@ pub fn parse(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
                 config = Some(read);
             }
             Long("config" | "config-file") => return Err("one configuration only".into()),
+            Long("env") => surroundings.add_env(&[parser.value()?.string()?])?,
+            Long("working-directory") => surroundings.working_directory = Some(parser.value()?.into()),
             Long("check") => check = true,
             Long("call") => calls.push(parser.value()?.into_vec()),
             Long("stdin") => stdin = true,
@@ -101,6 +109,7 @@ pub fn parse(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
     if repeat.is_some() && (stdin || stream) {
         return Err("--repeat goes with neither --stdin nor --stream".into());
     }
+    surroundings.check()?;
     let load = repeat.map(|repeat| Load {
         request: match (calls.first(), size) {
             (Some(call), None) => call.clone(),
@@ -112,6 +121,7 @@ pub fn parse(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
     Ok(Parsed::Run(Arguments {
         library,
         config: config.unwrap_or_else(|| b"{}".to_vec()),
+        surroundings,
         check,
         calls,
         stdin,

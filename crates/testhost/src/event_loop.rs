@@ -15,6 +15,7 @@ use nffi_core::{
     library::{self, LibraryError},
     options::Settings,
     runtime::Spec,
+    surroundings::Surroundings,
 };
 
 use crate::{doorbell::Doorbell, stream::Streams};
@@ -124,11 +125,22 @@ impl TestHost {
     /// Finds, loads and starts a library, and waits until it is ready. A name with a slash in it
     /// is a path, any other is looked for where the dynamic linker would.
     pub fn load(&mut self, library: &str, config: &[u8], settings: Settings) -> Result<RuntimeId, LoadError> {
+        self.load_in(library, config, settings, Surroundings::default())
+    }
+
+    /// The same with environment variables and a working directory.
+    pub fn load_in(
+        &mut self,
+        library: &str,
+        config: &[u8],
+        settings: Settings,
+        surroundings: Surroundings,
+    ) -> Result<RuntimeId, LoadError> {
         let path = library::find(library, Path::new("."))?;
         library::inspect(&path)?;
         let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         let name = name.strip_prefix("lib").unwrap_or(&name).to_owned();
-        let number = self.dispatch.start(Spec { name, library: path, config: config.to_vec(), settings });
+        let number = self.dispatch.start(Spec { name, library: path, config: config.to_vec(), settings, surroundings });
         self.turn_until(None, |host| host.state(RuntimeId(number)) != Some(State::Starting));
         match self.state(RuntimeId(number)) {
             Some(State::Failed(why)) => Err(LoadError::Init(why)),

@@ -33,5 +33,6 @@ pub use event_loop::{LoadError, LogLine, RuntimeId, TestHost, UnloadError};
 pub use nffi_core::{
     dispatch::{Refusal, Stats},
     options::Settings,
+    surroundings::Surroundings,
 };
 pub use stream::{Received, StreamId};

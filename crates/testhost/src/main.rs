@@ -55,6 +55,7 @@ fn check(arguments: &Arguments) -> Result<bool, String> {
         report::say(&format!("the check took longer than {PATIENCE:?}"));
         std::process::exit(1);
     });
+    arguments.surroundings.enter_child()?;
     library::check(&library::load(&path)?, &arguments.config)?;
     report::say("the configuration is sound");
     Ok(true)
@@ -65,7 +66,9 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     report::lines_of(&mut host, arguments.log_level);
     let begin = Instant::now();
     let settings = Settings { spin: arguments.spin, ..Settings::default() };
-    let runtime = host.load(&arguments.library, &arguments.config, settings).map_err(|e| e.to_string())?;
+    let runtime = host
+        .load_in(&arguments.library, &arguments.config, settings, arguments.surroundings.clone())
+        .map_err(|e| e.to_string())?;
     report::say(&format!("ready after {}", report::milliseconds(begin.elapsed())));
 
     let mut sound = true;

@@ -42,7 +42,13 @@ fn with_host(queue: usize, test: impl FnOnce(&'static Host, Arc<Runtime>, &mut D
         host.set_sink(Box::new(Ring(give)));
         let mut dispatch = Dispatch::new(host);
         let settings = Settings { queue, ..Settings::default() };
-        let spec = Spec { name: "test".to_owned(), library: PathBuf::new(), config: Vec::new(), settings };
+        let spec = Spec {
+            name: "test".to_owned(),
+            library: PathBuf::new(),
+            config: Vec::new(),
+            settings,
+            surroundings: Default::default(),
+        };
         let runtime = dispatch.adopt(&spec);
         test(host, runtime, &mut dispatch, &rung);
         registry::forget();

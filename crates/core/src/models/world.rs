@@ -54,7 +54,13 @@ pub(super) fn with_world(queue: usize, model: impl FnOnce(&mut World)) {
         host.set_sink(Box::new(Ring(bell.clone())));
         let mut dispatch = Dispatch::new(host);
         let settings = Settings { queue, ..Settings::default() };
-        let spec = Spec { name: String::new(), library: PathBuf::new(), config: Default::default(), settings };
+        let spec = Spec {
+            name: String::new(),
+            library: PathBuf::new(),
+            config: Default::default(),
+            settings,
+            surroundings: Default::default(),
+        };
         let runtime = dispatch.adopt(&spec);
         model(&mut World { dispatch, host, runtime, bell });
         // To std, all threads of a model are one.

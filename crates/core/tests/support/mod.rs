@@ -211,7 +211,15 @@ impl World {
         lock(&INITS).insert(id, Box::new(init));
         let config = format!("{:x} {id}", rt::on_init as *const () as usize);
         let name = format!("test-{id}");
-        self.on_loop(|l| l.dispatch.start(Spec { name, library, config: config.into_bytes(), settings }))
+        self.on_loop(|l| {
+            l.dispatch.start(Spec {
+                name,
+                library,
+                config: config.into_bytes(),
+                settings,
+                surroundings: Default::default(),
+            })
+        })
     }
 
     /// Starts a runtime and waits until it is ready. Its init never fails.

@@ -1,0 +1,1 @@
+//! The Java host: a runtime that runs a JVM.

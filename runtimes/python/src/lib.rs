@@ -1,0 +1,1 @@
+//! The Python host: a runtime that runs CPython.

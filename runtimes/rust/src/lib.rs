@@ -1,0 +1,1 @@
+//! Runtimes in Rust: one function, called from nginx without blocking it.

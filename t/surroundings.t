@@ -1,0 +1,88 @@
+# What a runtime finds around it: env and working_directory.
+use NFFI 'no_plan';
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: env sets a variable, one way or the other
+--- runtimes
+nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { env NFFI_A "one two"; env NFFI_B=x=y; own x; }
+--- lua
+t.show(nffi.call("fixture", "getenv NFFI_A"))
+t.show(nffi.call("fixture", "getenv NFFI_B"))
+t.show(nffi.call("fixture", "getenv NFFI_C"))
+t.show((nffi.call("fixture", "cfg"):gsub("%s", "")))
+t.show(os.getenv("NFFI_A"))
+--- response_body
+one two
+x=y
+nil | not set | 1
+{"own":"x"}
+one two
+
+
+
+=== TEST 2: env without a value wants what nginx hands on
+--- main_config
+env NFFI_HANDED=on;
+--- runtimes
+nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { env NFFI_HANDED; }
+--- lua
+t.show(nffi.call("fixture", "getenv NFFI_HANDED"))
+--- response_body
+on
+
+
+
+=== TEST 3: and says what to do where nginx does not
+--- runtimes
+nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { env NFFI_NOT_HANDED; }
+--- lua
+t.show(nffi.call("fixture", "echo x"))
+--- response_body
+nil | runtime failed: env NFFI_NOT_HANDED: it is not set in this process; nginx hands a variable to its workers where "env NFFI_NOT_HANDED;" stands at the top of nginx.conf
+--- error_log
+runtime "fixture"
+
+
+
+=== TEST 4: two runtimes may share a variable, but not want two values of it
+--- runtimes
+nffi_runtime one $TEST_NGINX_FIXTURES/libfixture.so { env NFFI_S 1; }
+nffi_runtime two $TEST_NGINX_FIXTURES/libfixture.so { env NFFI_S 1; }
+nffi_runtime three $TEST_NGINX_FIXTURES/libfixture.so { env NFFI_S 3; }
+--- lua
+-- Who comes first has its way.
+local said = {}
+for _, name in ipairs { "one", "two", "three" } do
+  local value, err = nffi.call(name, "getenv NFFI_S")
+  said[name] = value or err:gsub('runtime "%w+"', "runtime X"):gsub('"%d"', "N")
+end
+local refused = "runtime failed: env NFFI_S: runtime X has set it to N, and a process has one environment"
+t.show(said.one == said.two)
+t.show((said.one == "1" and said.three == refused) or (said.three == "3" and said.one == refused))
+--- response_body
+true
+true
+--- error_log
+a process has one environment
+
+
+
+=== TEST 5: each runtime has a working directory of its own, and nginx keeps its own
+--- runtimes
+nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { working_directory /proc; threads 4; }
+nffi_runtime other $TEST_NGINX_FIXTURES/libfixture.so { working_directory html; }
+nffi_runtime none $TEST_NGINX_FIXTURES/libfixture.so {}
+--- lua
+local f = io.popen("pwd")
+local own = f:read("*l")
+f:close()
+t.show(nffi.call("fixture", "cwd"))
+t.show(nffi.call("other", "cwd") == ngx.config.prefix():gsub("/$", "") .. "/html")
+t.show(nffi.call("none", "cwd") == own)
+--- response_body
+/proc
+true
+true
