@@ -18,7 +18,7 @@ use std::{
 };
 
 use nffi_core::{abi, dispatch::Outcome, library, options::MAX_TIMEOUT, slot::Answer};
-use nginx_sys::{NGX_LOG_EMERG, ngx_conf_t, ngx_current_msec, ngx_http_request_t, ngx_int_t};
+use nginx_sys::{NGX_LOG_EMERG, NGX_LOG_WARN, ngx_conf_t, ngx_current_msec, ngx_http_request_t, ngx_int_t};
 
 use crate::{
     barrier::barrier,
@@ -182,6 +182,13 @@ pub unsafe extern "C" fn preload(cf: *mut ngx_conf_t) -> ngx_int_t {
         return crate::OK;
     };
     if !luajit::find() {
+        errlog::conf(
+            cf,
+            NGX_LOG_WARN as _,
+            format_args!(
+                "nffi: this LuaJIT is not OpenResty's (lua_getexdata is missing): there is no resty.nffi in it"
+            ),
+        );
         return crate::OK;
     }
     for (name, function) in FUNCTIONS {
