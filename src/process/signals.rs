@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicI32, AtomicUsize, Ordering},
 };
 
-use nginx_sys::{NGX_PROCESS_WORKER, ngx_process};
+use nginx_sys::{NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_process};
 
 use super::respawn;
 use crate::sema::symbol;
@@ -71,7 +71,7 @@ pub fn guard() {
     // SAFETY: no arguments.
     MAIN_THREAD.store(unsafe { libc::gettid() }, Ordering::Relaxed);
     // SAFETY: set by nginx before any init_process.
-    let is_worker = unsafe { ngx_process } as u32 == NGX_PROCESS_WORKER;
+    let serves = matches!(unsafe { ngx_process } as u32, NGX_PROCESS_WORKER | NGX_PROCESS_SINGLE);
     for entry in nginx_signals() {
         // SAFETY: an entry before the end of nginx's table.
         let (signal, handler) = unsafe { ((*entry).signo, (*entry).handler) };
@@ -82,8 +82,8 @@ pub fn guard() {
             continue;
         }
         if signal == libc::SIGCHLD {
-            // A worker of nginx has no children of its own.
-            if is_worker {
+            // A worker of nginx has no children of its own, nor has an nginx without a master.
+            if serves {
                 current.sa_sigaction = libc::SIG_DFL;
                 current.sa_flags = 0;
                 set_action(signal, &current);

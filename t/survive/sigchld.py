@@ -53,6 +53,10 @@ location = /system {
 
 
 def body(checks, scale):
+    alone = checks.nginx(runtimes="threads 8;", server=SERVER, main="master_process off;")
+    status, text = alone.get("/system", timeout=60)
+    checks.check(text.split()[0] == b"200", "/system without a master: 200 of 200", text)
+
     nginx = checks.nginx(runtimes="threads 8; stop_timeout 2s;", server=SERVER)
     nginx.call("echo x")
     for path, want in (("/execute", 200), ("/status", 50), ("/popen", 200), ("/system", 200)):
