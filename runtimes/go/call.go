@@ -1,0 +1,122 @@
+package nffi
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Why a call's context was cancelled, by [context.Cause]. Where its deadline has passed it is
+// [context.DeadlineExceeded]; after the handler has returned, [context.Canceled].
+var (
+	// ErrCallerGone: the caller waits no more. What the handler returns is dropped.
+	ErrCallerGone = errors.New("nffi: the caller has gone")
+	// ErrStopping: the runtime was told to stop.
+	ErrStopping = errors.New("nffi: the runtime is stopping")
+)
+
+// longCall is from when on a call is not worth waiting for others that may end at the same time.
+const longCall = 50 * time.Microsecond
+
+// call is one task between its CALL and its end. It is the handler's context as well: a real one is made only when
+// somebody asks it for more than its deadline, since making one costs as much as a short call.
+type call struct {
+	in       *instance
+	task     uint64
+	flags    uint32
+	deadline uint64 // of the host's clock, 0 none
+	began    time.Time
+	req      []byte
+
+	// One token for each READABLE and WRITABLE; nil where the call has no use for pieces.
+	readable, writable chan struct{}
+
+	mu     sync.Mutex
+	real   context.Context
+	cancel context.CancelCauseFunc
+	cause  error // why it is cancelled
+}
+
+// callKey finds the call in a context that was derived from it.
+type callKey struct{}
+
+// callOf returns the call that ctx belongs to, or nil.
+func callOf(ctx context.Context) *call {
+	if ctx == nil {
+		return nil
+	}
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+func (c *call) Deadline() (time.Time, bool) {
+	if c.deadline == 0 {
+		return time.Time{}, false
+	}
+	return c.context().Deadline()
+}
+
+func (c *call) Done() <-chan struct{} { return c.context().Done() }
+
+func (c *call) Err() error { return c.context().Err() }
+
+func (c *call) Value(key any) any {
+	if key == (callKey{}) {
+		return c
+	}
+	// Package context looks for its own keys here: with an answer of the real one it takes this for a context of its
+	// own, and needs no goroutine to follow it.
+	return c.context().Value(key)
+}
+
+// context makes the real one.
+func (c *call) context() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.real != nil {
+		return c.real
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	c.cancel = cancel
+	c.real = ctx
+	if c.cause != nil {
+		cancel(c.cause)
+	} else if c.deadline != 0 {
+		timed, end := context.WithDeadline(ctx, deadlineTime(c.in.host, c.deadline))
+		c.real = timed
+		c.cancel = func(cause error) {
+			cancel(cause)
+			end()
+		}
+	}
+	return c.real
+}
+
+// stop cancels the context, once.
+func (c *call) stop(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return
+	}
+	c.cause = cause
+	if c.cancel != nil {
+		c.cancel(cause)
+	}
+}
+
+// stopped says why the context was cancelled, nil where it was not. It does not make a context.
+func (c *call) stopped() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// signal puts the one token of an event into its channel.
+func signal(to chan struct{}) {
+	select {
+	case to <- struct{}{}:
+	default: // nobody has use for pieces here
+	}
+}

@@ -1,0 +1,162 @@
+package nffi
+
+/*
+#cgo CFLAGS: -fvisibility=hidden
+#cgo noescape nffi_go_read
+#cgo noescape nffi_go_write
+#cgo noescape nffi_go_reply
+#cgo noescape nffi_go_log
+#cgo nocallback nffi_go_poll
+#cgo nocallback nffi_go_poll_fd
+#cgo nocallback nffi_go_reply
+#cgo nocallback nffi_go_write
+#cgo nocallback nffi_go_read
+#cgo nocallback nffi_go_release
+#cgo nocallback nffi_go_log
+#cgo nocallback nffi_go_stopped
+#include "shim.h"
+#include <stdlib.h>
+#include <time.h>
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// batch is how many events one look takes, and how many answers one call into C hands over.
+const batch = 128
+
+// cHost is the host that init was handed.
+type cHost struct {
+	table  *C.nffi_host
+	queue  C.nffi_queue
+	events *C.nffi_event // batch of them, in C's memory: cgo looks through Go's at every call
+	taken  []event       // the same in Go's terms, used again by each poll
+	bell   *os.File      // a dup of poll_fd, for Go's netpoller
+
+	// Answers on their way, in C's memory. Used by one goroutine at a time.
+	replying sync.Mutex
+	records  *C.nffi_go_answer
+}
+
+func newCHost(table *C.nffi_host, queue C.nffi_queue) (*cHost, error) {
+	if table.abi != C.NFFI_ABI || uintptr(table.size) < unsafe.Offsetof(table.http) {
+		return nil, fmt.Errorf("this library speaks version %d of nffi's ABI, the host has version %d with a table of %d bytes",
+			C.NFFI_ABI, table.abi, table.size)
+	}
+	fd := C.nffi_go_poll_fd(table, queue)
+	if fd < 0 {
+		return nil, errors.New("the host has no descriptor to wait on: are there too few (worker_rlimit_nofile)?")
+	}
+	own, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 3)
+	if errno != 0 {
+		return nil, fmt.Errorf("cannot duplicate the descriptor to wait on: %w", errno)
+	}
+	h := &cHost{table: table, queue: queue, bell: os.NewFile(own, "nffi queue"), taken: make([]event, 0, batch)}
+	h.events = (*C.nffi_event)(C.calloc(batch, C.size_t(unsafe.Sizeof(C.nffi_event{}))))
+	h.records = (*C.nffi_go_answer)(C.calloc(batch, C.size_t(unsafe.Sizeof(C.nffi_go_answer{}))))
+	if h.events == nil || h.records == nil {
+		h.free()
+		return nil, errors.New("no memory for the events")
+	}
+	return h, nil
+}
+
+func (h *cHost) free() {
+	h.bell.Close()
+	C.free(unsafe.Pointer(h.events))
+	C.free(unsafe.Pointer(h.records))
+}
+
+func (h *cHost) poll() ([]event, bool) {
+	n := int(C.nffi_go_poll(h.table, h.queue, h.events, batch))
+	taken := h.taken[:0]
+	for _, e := range unsafe.Slice(h.events, n) {
+		// SAFETY: the host keeps data, len bytes, until the task ends; whoever gets the event copies it before.
+		var data []byte
+		if e.data != nil {
+			data = unsafe.Slice((*byte)(unsafe.Pointer(e.data)), int(e.len))
+		}
+		taken = append(taken, event{
+			kind:     eventKind(e.kind),
+			flags:    uint32(e.flags),
+			task:     uint64(e.task),
+			data:     data,
+			deadline: uint64(e.deadline),
+		})
+	}
+	return taken, n == batch
+}
+
+func (h *cHost) wait(look func() bool) error {
+	conn, err := h.bell.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return conn.Read(func(uintptr) bool { return look() })
+}
+
+func (h *cHost) reply(answers []answer) {
+	h.replying.Lock()
+	defer h.replying.Unlock()
+	for len(answers) > 0 {
+		some := answers[:min(len(answers), batch)]
+		records := unsafe.Slice(h.records, len(some))
+		for i := range some {
+			// SAFETY: Go's heap does not move, and `answers` keeps what data points to until the call is over.
+			records[i] = C.nffi_go_answer{
+				task:   C.uint64_t(some[i].task),
+				data:   C.uintptr_t(uintptr(unsafe.Pointer(unsafe.SliceData(some[i].data)))),
+				len:    C.size_t(len(some[i].data)),
+				status: C.int32_t(some[i].status),
+			}
+		}
+		C.nffi_go_reply(h.table, h.records, C.size_t(len(some)))
+		runtime.KeepAlive(answers)
+		answers = answers[len(some):]
+	}
+}
+
+func (h *cHost) write(task uint64, piece []byte) result {
+	data := (*C.char)(unsafe.Pointer(unsafe.SliceData(piece)))
+	return result(C.nffi_go_write(h.table, C.nffi_task(task), data, C.size_t(len(piece))))
+}
+
+func (h *cHost) read(task uint64) ([]byte, result) {
+	var data *C.char
+	var size C.size_t
+	got := result(C.nffi_go_read(h.table, C.nffi_task(task), &data, &size))
+	if got != resultOK {
+		return nil, got
+	}
+	defer C.nffi_go_release(h.table, data)
+	piece := make([]byte, int(size))
+	// SAFETY: read has handed over size bytes at data, ours until they are released.
+	copy(piece, unsafe.Slice((*byte)(unsafe.Pointer(data)), int(size)))
+	return piece, got
+}
+
+func (h *cHost) log(task uint64, level severity, line string) {
+	text := (*C.char)(unsafe.Pointer(unsafe.StringData(line)))
+	C.nffi_go_log(h.table, h.queue, C.nffi_task(task), C.int(level), text, C.size_t(len(line)))
+}
+
+func (h *cHost) stopped() {
+	table, queue := h.table, h.queue
+	h.free()
+	C.nffi_go_stopped(table, queue)
+}
+
+func (h *cHost) now() uint64 {
+	var now syscall.Timespec
+	// It fails for clocks that are not there only, and this one always is.
+	syscall.Syscall(syscall.SYS_CLOCK_GETTIME, C.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&now)), 0)
+	return uint64(now.Nano())
+}

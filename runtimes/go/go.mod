@@ -1,0 +1,3 @@
+module github.com/nffi/nffi/runtimes/go
+
+go 1.24

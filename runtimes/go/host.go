@@ -1,0 +1,77 @@
+package nffi
+
+import "time"
+
+// What a runtime needs of its host: the table of nffi.h, or a test's. Every method may be called on any thread, by
+// any number of goroutines at once, but for poll and wait, which are the poller's.
+type host interface {
+	// poll takes what is there, up to the capacity of the batch, and does not wait. Each event's data is the host's,
+	// and stays until the task ends.
+	poll() (events []event, more bool)
+	// wait calls look until it returns true, and sleeps in between until there may be events.
+	wait(look func() bool) error
+	// reply ends one task with each answer.
+	reply(answers []answer)
+	// write sends a copy of the piece.
+	write(task uint64, piece []byte) result
+	// read returns the next piece, the caller's own.
+	read(task uint64) ([]byte, result)
+	log(task uint64, level severity, line string)
+	// stopped is the last call to the host.
+	stopped()
+	// now is the clock of event.deadline.
+	now() uint64
+}
+
+type eventKind uint32
+
+// The numbers are those of nffi.h; a test compares them.
+const (
+	eventCall     eventKind = 1
+	eventReadable eventKind = 3
+	eventWritable eventKind = 4
+	eventCancel   eventKind = 5
+	eventStop     eventKind = 6
+)
+
+// flagMore: pieces of the request follow.
+const flagMore = 1
+
+type event struct {
+	kind     eventKind
+	flags    uint32
+	task     uint64
+	data     []byte
+	deadline uint64 // nanoseconds of CLOCK_MONOTONIC; 0 never
+}
+
+type answer struct {
+	task   uint64
+	status int32
+	data   []byte
+}
+
+type result int
+
+const (
+	resultOK    result = 0
+	resultFull  result = 1
+	resultAgain result = 2
+	resultEOF   result = 3
+	resultGone  result = -1
+	resultBad   result = -2
+)
+
+type severity int
+
+const (
+	severityError severity = 3
+	severityWarn  severity = 4
+	severityInfo  severity = 6
+	severityDebug severity = 7
+)
+
+// deadlineTime turns a deadline of the host's clock into one of Go's.
+func deadlineTime(h host, deadline uint64) time.Time {
+	return time.Now().Add(time.Duration(int64(deadline) - int64(h.now())))
+}
