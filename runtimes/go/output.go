@@ -9,13 +9,16 @@ import (
 	"strings"
 )
 
+// The streams as they were. Kept, since the garbage collector closes files that nobody holds, and these are nginx's.
+var processOutput, processError = os.Stdout, os.Stderr
+
 // redirect sends what Go code writes to its standard streams and to its loggers to the host's log: nginx in the
 // background has no terminal. Descriptors 1 and 2 stay nginx's, so what the Go runtime itself has to say before it
 // ends the process (a fatal error) goes where nginx has pointed its stderr.
 func redirect() {
 	slog.SetDefault(slog.New(NewLogHandler(nil))) // and with it package log
-	os.Stdout = logged(os.Stdout, severityInfo)
-	os.Stderr = logged(os.Stderr, severityWarn)
+	os.Stdout = logged(processOutput, severityInfo)
+	os.Stderr = logged(processError, severityWarn)
 }
 
 // logged returns a pipe whose lines go to the log; the old stream where there is no pipe to be had.
