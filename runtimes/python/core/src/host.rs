@@ -1,0 +1,207 @@
+//! The host's table, made safe. After `stopped` nothing goes through it any more, whatever thread
+//! of a Python program still holds a request.
+
+use std::{
+    ffi::c_char,
+    ptr,
+    sync::{PoisonError, RwLock},
+};
+
+use nffi_abi as abi;
+
+macro_rules! table {
+    ($($name:ident: $type:ty,)*) => {
+        /// The functions that this runtime uses, none of them missing.
+        struct Table { $($name: $type,)* }
+
+        impl Table {
+            fn of(host: &abi::nffi_host) -> Result<Self, String> {
+                Ok(Self { $($name: host.$name.ok_or(concat!("the host has no ", stringify!($name)))?,)* })
+            }
+        }
+    };
+}
+
+table! {
+    poll: unsafe extern "C" fn(abi::nffi_queue, *mut abi::nffi_event, usize, i32) -> usize,
+    poll_fd: unsafe extern "C" fn(abi::nffi_queue) -> i32,
+    reply: unsafe extern "C" fn(abi::nffi_task, i32, *mut c_char, usize) -> i32,
+    write: unsafe extern "C" fn(abi::nffi_task, *mut c_char, usize) -> i32,
+    read: unsafe extern "C" fn(abi::nffi_task, *mut *mut c_char, *mut usize) -> i32,
+    reply_many: unsafe extern "C" fn(*mut abi::nffi_answer, usize) -> usize,
+    cancelled: unsafe extern "C" fn(abi::nffi_task) -> i32,
+    log: unsafe extern "C" fn(abi::nffi_queue, abi::nffi_task, i32, *const c_char, usize),
+    stopped: unsafe extern "C" fn(abi::nffi_queue),
+    alloc: unsafe extern "C" fn(usize) -> *mut std::ffi::c_void,
+    release: unsafe extern "C" fn(*mut std::ffi::c_void),
+}
+
+/// How many events one poll takes.
+pub const BATCH: usize = 64;
+
+/// A runtime's queue, and the host that it belongs to.
+pub struct Host {
+    table: Table,
+    queue: abi::nffi_queue,
+    /// True after `stopped`. Read-locked around each call, so that none is under way by then.
+    closed: RwLock<bool>,
+}
+
+/// An answer that waits for its batch; its memory is the host's kind.
+pub struct Answer(abi::nffi_answer);
+
+// SAFETY: its pointer is owned, and goes to the host, which takes it from any thread.
+unsafe impl Send for Answer {}
+
+impl Host {
+    /// # Safety
+    /// host is a table that lives as long as the process, as nffi.h promises.
+    pub unsafe fn new(host: *const abi::nffi_host, queue: abi::nffi_queue) -> Result<Self, String> {
+        // SAFETY: the caller's promise.
+        let host = unsafe { host.as_ref() }.ok_or("no host")?;
+        if host.abi != abi::NFFI_ABI {
+            return Err(format!("the host has ABI {}, this runtime needs {}", host.abi, abi::NFFI_ABI));
+        }
+        if (host.size as usize) < size_of::<abi::nffi_host>() {
+            return Err(format!("the host's table has {} bytes, {} are needed", host.size, size_of::<abi::nffi_host>()));
+        }
+        Ok(Self { table: Table::of(host)?, queue, closed: RwLock::new(false) })
+    }
+
+    fn open<R>(&self, otherwise: R, call: impl FnOnce(&Table) -> R) -> R {
+        let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
+        if *closed { otherwise } else { call(&self.table) }
+    }
+
+    /// Up to BATCH events, appended. Waits only where timeout_ms says so, and then only on the one
+    /// thread that calls `close` later.
+    pub fn poll(&self, events: &mut Vec<abi::nffi_event>, timeout_ms: i32) -> usize {
+        events.reserve(BATCH);
+        let room = events.spare_capacity_mut().as_mut_ptr();
+        // SAFETY: room for BATCH events is there.
+        let call = |table: &Table| unsafe { (table.poll)(self.queue, room.cast(), BATCH, timeout_ms) };
+        let n = if timeout_ms == 0 { self.open(0, call) } else { call(&self.table) };
+        // SAFETY: the host has filled in n of them.
+        unsafe { events.set_len(events.len() + n) };
+        n
+    }
+
+    pub fn poll_fd(&self) -> i32 {
+        // SAFETY: the queue is the host's own.
+        self.open(-1, |table| unsafe { (table.poll_fd)(self.queue) })
+    }
+
+    /// A copy in memory that the host takes; NULL for no bytes. None where no memory is left.
+    fn copy(&self, data: &[u8]) -> Option<*mut c_char> {
+        if data.is_empty() {
+            return Some(ptr::null_mut());
+        }
+        // SAFETY: alloc gives as many bytes as it is asked for, or NULL.
+        unsafe {
+            let room = (self.table.alloc)(data.len()).cast::<u8>();
+            if room.is_null() {
+                return None;
+            }
+            ptr::copy_nonoverlapping(data.as_ptr(), room, data.len());
+            Some(room.cast())
+        }
+    }
+
+    pub fn answer(&self, task: u64, status: i32, data: &[u8]) -> Answer {
+        let (status, data, len) = match self.copy(data) {
+            Some(copy) => (status, copy, data.len()),
+            None => (1, ptr::null_mut(), 0),
+        };
+        Answer(abi::nffi_answer { task, status, flags: 0, data, len, result: 0, reserved: 0 })
+    }
+
+    pub fn reply(&self, Answer(answer): Answer) -> i32 {
+        let Some(code) = self.open(None, |table| {
+            // SAFETY: answer.data is the host's kind of memory, and is given away here.
+            Some(unsafe { (table.reply)(answer.task, answer.status, answer.data, answer.len) })
+        }) else {
+            self.release(answer.data);
+            return abi::NFFI_BAD;
+        };
+        code
+    }
+
+    pub fn reply_many(&self, answers: &mut Vec<Answer>) {
+        let taken = self.open(false, |table| {
+            // SAFETY: an Answer is an nffi_answer; each data is given away here.
+            unsafe { (table.reply_many)(answers.as_mut_ptr().cast(), answers.len()) };
+            true
+        });
+        for Answer(answer) in answers.drain(..) {
+            if !taken {
+                self.release(answer.data);
+            }
+        }
+    }
+
+    pub fn write(&self, task: u64, data: &[u8]) -> i32 {
+        // A piece of no bytes is a piece, and NULL is none: any address does.
+        let copy = self.copy(if data.is_empty() { b"\0" } else { data });
+        let Some(copy) = copy else { return abi::NFFI_BAD };
+        let code = self.open(None, |table| {
+            // SAFETY: copy is given away.
+            Some(unsafe { (table.write)(task, copy, data.len()) })
+        });
+        code.unwrap_or_else(|| {
+            self.release(copy);
+            abi::NFFI_GONE
+        })
+    }
+
+    /// The next piece, handed to `take`, and the code.
+    pub fn read<R>(&self, task: u64, take: impl FnOnce(&[u8]) -> R) -> (i32, Option<R>) {
+        let (mut data, mut len) = (ptr::null_mut(), 0);
+        // SAFETY: the two are this function's own.
+        let code = self.open(abi::NFFI_GONE, |table| unsafe { (table.read)(task, &mut data, &mut len) });
+        if code != abi::NFFI_OK as i32 {
+            return (code, None);
+        }
+        let piece = if data.is_null() {
+            &[][..]
+        } else {
+            // SAFETY: the host gave len bytes, ours until released below.
+            unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) }
+        };
+        let taken = take(piece);
+        self.release(data);
+        (code, Some(taken))
+    }
+
+    fn release(&self, data: *mut c_char) {
+        if !data.is_null() {
+            // SAFETY: memory of the host's that nobody else has. Its free() outlives every queue.
+            unsafe { (self.table.release)(data.cast()) };
+        }
+    }
+
+    /// True also once the task is over.
+    pub fn cancelled(&self, task: u64) -> bool {
+        // SAFETY: any number is allowed.
+        self.open(1, |table| unsafe { (table.cancelled)(task) }) != 0
+    }
+
+    /// A log line for each line of the message. False after `stopped`.
+    pub fn log(&self, task: u64, level: i32, message: &str) -> bool {
+        self.open(false, |table| {
+            for line in message.trim_end().split('\n') {
+                // SAFETY: the message is copied.
+                unsafe { (table.log)(self.queue, task, level, line.as_ptr().cast(), line.len()) };
+            }
+            true
+        })
+    }
+
+    /// The last word to the host. Waits for calls that are under way on other threads.
+    pub fn close(&self) {
+        let mut closed = self.closed.write().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut *closed, true) {
+            // SAFETY: STOP has come, and nothing follows.
+            unsafe { (self.table.stopped)(self.queue) };
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The threads of `def` handlers. One thread polls the host, without the GIL, and never runs a
+//! handler: so events for handlers that wait always find somebody. The others work.
+//!
+//! Of those that work at most one stands in line for the GIL. It gets it as soon as the one that
+//! has it blocks; waking more would only make them wait. A worker that has the GIL takes the next
+//! request without letting go of it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use nffi_abi as abi;
+use pyo3::Python;
+
+use crate::{host::Host, runtime::Shared};
+
+/// An NFFI_CALL on its way to a worker.
+pub struct Call(pub abi::nffi_event);
+
+// SAFETY: its data is the host's and stays until the task ends.
+unsafe impl Send for Call {}
+
+#[derive(Default)]
+pub struct Pool {
+    state: Mutex<State>,
+    work: Condvar,
+    news: Condvar,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    calls: VecDeque<Call>,
+    /// Workers that wait for work.
+    idle: usize,
+    /// One was woken, and has not got the GIL yet.
+    standby: bool,
+    stopping: bool,
+    workers: usize,
+    /// Tasks whose handlers wait for pieces, or for room: has anything happened?
+    watched: HashMap<u64, bool>,
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn start(shared: Arc<Shared>, workers: usize, grace: Duration) -> io::Result<()> {
+        shared.pool.lock().workers = workers;
+        let poll = move || {
+            let mut events = Vec::new();
+            while !shared.pool.lock().stopping {
+                shared.host.poll(&mut events, -1);
+                shared.pool.hand_out(&mut events);
+            }
+            shared.pool.wait_for_workers(grace);
+            shared.host.close();
+        };
+        thread::Builder::new().name("nffi:py-poll".into()).spawn(poll).map(drop)
+    }
+
+    /// Runs on: the polling thread; a worker that has the GIL.
+    fn hand_out(&self, events: &mut Vec<abi::nffi_event>) {
+        let mut state = self.lock();
+        let mut news = false;
+        for event in events.drain(..) {
+            match event.kind {
+                abi::NFFI_CALL => state.calls.push_back(Call(event)),
+                abi::NFFI_STOP => {
+                    state.stopping = true;
+                    self.work.notify_all();
+                    news = true;
+                }
+                _ => {
+                    if let Some(happened) = state.watched.get_mut(&event.task) {
+                        *happened = true;
+                        news = true;
+                    }
+                }
+            }
+        }
+        self.call_standby(&mut state);
+        if news {
+            self.news.notify_all();
+        }
+    }
+
+    fn call_standby(&self, state: &mut State) {
+        if !state.calls.is_empty() && !state.standby && state.idle > 0 {
+            state.standby = true;
+            self.work.notify_one();
+        }
+    }
+
+    /// Runs on: workers, which have the GIL.
+    pub fn next(&self, py: Python<'_>, host: &Host) -> Option<Call> {
+        let mut events = Vec::new();
+        loop {
+            {
+                let mut state = self.lock();
+                if let Some(call) = state.calls.pop_front() {
+                    self.call_standby(&mut state);
+                    return Some(call);
+                }
+                if state.stopping {
+                    return None;
+                }
+            }
+            // A look at the host costs less than the polling thread's way, and than the GIL.
+            if host.poll(&mut events, 0) > 0 {
+                self.hand_out(&mut events);
+                continue;
+            }
+            let was_woken = py.detach(|| self.wait_for_work());
+            if was_woken {
+                self.lock().standby = false;
+            }
+        }
+    }
+
+    /// Runs on: workers, without the GIL. True for the one that `standby` is about.
+    fn wait_for_work(&self) -> bool {
+        let mut state = self.lock();
+        let mut woken = false;
+        while state.calls.is_empty() && !state.stopping {
+            if woken {
+                // Another one took it meanwhile.
+                state.standby = false;
+            }
+            state.idle += 1;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+            woken = true;
+        }
+        woken
+    }
+
+    pub fn worker_done(&self) {
+        self.lock().workers -= 1;
+        self.ended.notify_all();
+    }
+
+    /// Runs on: the polling thread, without the GIL.
+    fn wait_for_workers(&self, grace: Duration) {
+        let running = |state: &mut State| state.workers > 0;
+        drop(self.ended.wait_timeout_while(self.lock(), grace, running));
+    }
+
+    pub fn watch(&self, task: u64) {
+        self.lock().watched.entry(task).or_default();
+    }
+
+    pub fn unwatch(&self, task: u64) {
+        self.lock().watched.remove(&task);
+    }
+
+    /// Runs on: workers, without the GIL.
+    pub fn wait(&self, task: u64) -> bool {
+        let mut state = self.lock();
+        loop {
+            if let Some(happened) = state.watched.get_mut(&task)
+                && std::mem::replace(happened, false)
+            {
+                return true;
+            }
+            if state.stopping {
+                return false;
+            }
+            state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A queue as a Python object, for the package's own use: `nffi._native.Runtime`.
+
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use nffi_abi as abi;
+use pyo3::{exceptions::PyOSError, prelude::*, types::PyList};
+
+use crate::{
+    host::{Answer, BATCH, Host},
+    pool::Pool,
+    request::Request,
+};
+
+/// How long an answer may wait for others. A handler that computes holds up the loop, and with it
+/// the flush that is due.
+const MOST_DELAY: Duration = Duration::from_millis(1);
+
+/// What requests, threads and the Python side of one runtime share.
+pub struct Shared {
+    pub host: Host,
+    pub pool: Pool,
+    /// The object that runs the handlers: of `_asyncio` or `_threads`.
+    pub server: OnceLock<Py<PyAny>>,
+    batch: Mutex<Batch>,
+}
+
+#[derive(Default)]
+struct Batch {
+    answers: Vec<Answer>,
+    first: Option<Instant>,
+}
+
+impl Shared {
+    /// True where this is the first of a batch.
+    pub fn later(&self, answer: Answer) -> bool {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        batch.answers.push(answer);
+        let due = batch.answers.len() >= BATCH;
+        match batch.first {
+            Some(first) if due || first.elapsed() >= MOST_DELAY => {
+                self.host.reply_many(&mut batch.answers);
+                // The flush that was asked for is still to come: the next answer need not.
+                batch.first = Some(Instant::now());
+                false
+            }
+            Some(_) => false,
+            None => {
+                batch.first = Some(Instant::now());
+                true
+            }
+        }
+    }
+}
+
+#[pyclass(frozen, module = "nffi._native")]
+pub struct Runtime(Arc<Shared>);
+
+impl Runtime {
+    pub fn new(host: Host) -> Self {
+        Self(Arc::new(Shared {
+            host,
+            pool: Pool::default(),
+            server: OnceLock::new(),
+            batch: Mutex::default(),
+        }))
+    }
+}
+
+#[pymethods]
+impl Runtime {
+    fn set_server(&self, server: Py<PyAny>) {
+        // Once: start does it.
+        let _ = self.0.server.set(server);
+    }
+
+    /// A line for each line of the message; False once the runtime has stopped.
+    fn log(&self, task: u64, level: i32, message: &str) -> bool {
+        self.0.host.log(task, level, message)
+    }
+
+    /// The last word to the host.
+    fn stopped(&self, py: Python<'_>) {
+        self.flush();
+        py.detach(|| self.0.host.close());
+    }
+
+    // For the event loop
+
+    fn poll_fd(&self) -> PyResult<i32> {
+        match self.0.host.poll_fd() {
+            -1 => Err(PyOSError::new_err("the host has no descriptor to poll; too many open files?")),
+            fd => Ok(fd),
+        }
+    }
+
+    /// The requests that have come, up to a batch. Other events go to `control(kind, task)`.
+    fn poll<'py>(&self, control: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let py = control.py();
+        let mut events = Vec::new();
+        self.0.host.poll(&mut events, 0);
+        let requests = PyList::empty(py);
+        for event in &events {
+            if event.kind == abi::NFFI_CALL {
+                requests.append(Py::new(py, Request::new(py, Arc::clone(&self.0), event))?)?;
+            } else {
+                control.call1((event.kind, event.task))?;
+            }
+        }
+        Ok(requests)
+    }
+
+    /// Sends the answers that wait.
+    fn flush(&self) {
+        let mut batch = self.0.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        batch.first = None;
+        if !batch.answers.is_empty() {
+            self.0.host.reply_many(&mut batch.answers);
+        }
+    }
+
+    // For threads
+
+    /// Starts the thread that polls for `workers` threads. grace: seconds, how long it waits for
+    /// them after STOP.
+    fn start_polling(&self, workers: usize, grace: f64) -> PyResult<()> {
+        let grace = Duration::try_from_secs_f64(grace).unwrap_or(Duration::ZERO);
+        Ok(Pool::start(Arc::clone(&self.0), workers, grace)?)
+    }
+
+    /// The next request; waits for it. None: the thread is to end.
+    fn next_request(&self, py: Python<'_>) -> Option<Request> {
+        let event = self.0.pool.next(py, &self.0.host)?;
+        Some(Request::new(py, Arc::clone(&self.0), &event.0))
+    }
+
+    /// A thread that got None says so last of all.
+    fn worker_done(&self) {
+        self.0.pool.worker_done();
+    }
+
+    /// From now on events of this task are kept for `wait`.
+    fn watch(&self, task: u64) {
+        self.0.pool.watch(task);
+    }
+
+    fn unwatch(&self, task: u64) {
+        self.0.pool.unwatch(task);
+    }
+
+    /// Waits until the task has got an event since the last wait; False at STOP.
+    fn wait(&self, py: Python<'_>, task: u64) -> bool {
+        py.detach(|| self.0.pool.wait(task))
+    }
+}

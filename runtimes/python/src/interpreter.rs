@@ -1,0 +1,256 @@
+//! Starts CPython, once in a process. It is never finalised: threads of a program may still run
+//! when the process leaves, and finalising would wait for them.
+
+use std::{
+    ffi::{CStr, OsStr, c_char, c_int, c_void},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    ptr,
+    sync::{Mutex, PoisonError, mpsc},
+    thread,
+};
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
+use nffi_abi as abi;
+
+use crate::find::Python;
+
+const CORE: &str = "libnffi_python_core.so";
+/// Some C extensions expect a main thread's stack.
+const STACK: usize = 8 << 20;
+
+/// What the second library exports.
+#[derive(Debug, Clone, Copy)]
+pub struct Core {
+    pub init: abi::InitFn,
+    pub seed: unsafe extern "C" fn(*const c_char, usize, c_int, *mut c_void) -> c_int,
+}
+
+/// What runs. Kept for the process's life.
+static STARTED: Mutex<Option<(Python, Core)>> = Mutex::new(None);
+
+/// Starts the interpreter, or finds that it runs already. Runs on: start threads; the event loop,
+/// for libraries of the seed's ABI.
+pub fn start(python: &Python) -> Result<Core, String> {
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((running, core)) = &*started {
+        running.same_as(python)?;
+        return Ok(*core);
+    }
+    let core = on_its_thread(python.clone())?;
+    *started = Some((python.clone(), core));
+    Ok(core)
+}
+
+/// What runs already, if anything.
+pub fn running() -> Option<Core> {
+    STARTED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, core)| *core)
+}
+
+/// CPython takes the thread that initialises it for its main thread. It gets one that never ends
+/// and never runs a program's code: only the main thread may change signal handlers, and here
+/// they are nginx's.
+fn on_its_thread(python: Python) -> Result<Core, String> {
+    let (tell, told) = mpsc::channel();
+    let main = move || {
+        unblock_signals();
+        let result = boot(&python);
+        let failed = result.is_err();
+        // The receiver waits below.
+        let _ = tell.send(result);
+        while !failed {
+            thread::park();
+        }
+    };
+    thread::Builder::new()
+        .name("nffi:python".into())
+        .stack_size(STACK)
+        .spawn(main)
+        .map_err(|e| format!("cannot start a thread: {e}"))?;
+    told.recv().map_err(|_| "the interpreter's thread has died".to_owned())?
+}
+
+/// A mask is inherited by programs that Python starts, where TERM would then do nothing. The host
+/// sends signals that reach a foreign thread on to its own.
+fn unblock_signals() {
+    // SAFETY: an empty set of this thread's own.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+    }
+}
+
+/// Runs on: the interpreter's thread.
+fn boot(python: &Python) -> Result<Core, String> {
+    let shown = python.libpython.display();
+    // Global, since C extensions link against no libpython and look for its symbols everywhere.
+    // SAFETY: loads the library that the configuration names.
+    let library = unsafe { Library::open(Some(&python.libpython), RTLD_NOW | RTLD_GLOBAL) }
+        .map_err(|e| format!("cannot load {shown}: {}", cause(&e)))?;
+    let symbols = Symbols::of(&library).map_err(|e| format!("{shown} is no libpython that fits: {e}"))?;
+    std::mem::forget(library);
+    // SAFETY: functions of the one libpython in this process, called in the order of its manual.
+    let already = unsafe { (symbols.is_initialized)() } != 0;
+    if !already {
+        symbols.initialize(python).map_err(|e| format!("cannot start {shown}: {e}"))?;
+    }
+    let core = core_library().and_then(|path| load_core(&path));
+    if !already {
+        // SAFETY: this thread has just initialised Python, so it holds the GIL.
+        unsafe { (symbols.save_thread)() };
+    }
+    core
+}
+
+/// The second library lies beside this one.
+pub fn core_library() -> Result<PathBuf, String> {
+    // SAFETY: the structure is filled in by dladdr, which is given an address in this library.
+    let here = unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        if libc::dladdr(core_library as fn() -> Result<PathBuf, String> as *const c_void, &mut info) == 0 {
+            return Err("cannot find out where this library lies".into());
+        }
+        PathBuf::from(OsStr::from_bytes(CStr::from_ptr(info.dli_fname).to_bytes()))
+    };
+    // Through symbolic links: the names of the seed's loaders are such.
+    let here = here.canonicalize().unwrap_or(here);
+    let path = here.with_file_name(CORE);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(format!("{} is missing: the two belong together, in one folder", path.display()))
+}
+
+fn load_core(path: &Path) -> Result<Core, String> {
+    let failed = |e: &libloading::Error| format!("cannot load {}: {}", path.display(), cause(e));
+    // SAFETY: our own second library, whose exports have these types.
+    unsafe {
+        let library = Library::open(Some(path), RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE).map_err(|e| failed(&e))?;
+        let init = *library.get::<abi::InitFn>(b"nffi_python_core_init").map_err(|e| failed(&e))?;
+        let seed = *library.get(b"nffi_python_core_seed").map_err(|e| failed(&e))?;
+        std::mem::forget(library);
+        Ok(Core { init, seed })
+    }
+}
+
+fn cause(error: &libloading::Error) -> String {
+    use std::error::Error;
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// PyStatus of initconfig.h.
+#[repr(C)]
+struct Status {
+    kind: c_int,
+    function: *const c_char,
+    message: *const c_char,
+    exit_code: c_int,
+}
+
+impl Status {
+    fn into_result(self) -> Result<(), String> {
+        if self.kind == 0 {
+            return Ok(());
+        }
+        if self.message.is_null() {
+            return Err(format!("it wants to exit with {}", self.exit_code));
+        }
+        // SAFETY: a NUL-terminated text of libpython's own.
+        Err(unsafe { CStr::from_ptr(self.message) }.to_string_lossy().into_owned())
+    }
+}
+
+/// PyPreConfig of initconfig.h, the same from 3.11 to 3.14.
+#[repr(C)]
+struct PreConfig {
+    config_init: c_int,
+    parse_argv: c_int,
+    isolated: c_int,
+    use_environment: c_int,
+    configure_locale: c_int,
+    coerce_c_locale: c_int,
+    coerce_c_locale_warn: c_int,
+    utf8_mode: c_int,
+    dev_mode: c_int,
+    allocator: c_int,
+    /// In case it grows.
+    room: [c_int; 22],
+}
+
+/// PyConfig of initconfig.h: its first fields, the same from 3.11 to 3.14, and more room than any
+/// version takes.
+#[repr(C, align(16))]
+struct Config {
+    config_init: c_int,
+    isolated: c_int,
+    use_environment: c_int,
+    dev_mode: c_int,
+    install_signal_handlers: c_int,
+    room: [c_int; 1019],
+}
+
+/// Functions that start a libpython. Looked up, since this library is linked against none.
+struct Symbols {
+    is_initialized: unsafe extern "C" fn() -> c_int,
+    preconfig_init: unsafe extern "C" fn(*mut PreConfig),
+    preinitialize: unsafe extern "C" fn(*const PreConfig) -> Status,
+    set_program_name: unsafe extern "C" fn(*const libc::wchar_t),
+    config_init: unsafe extern "C" fn(*mut Config),
+    config_clear: unsafe extern "C" fn(*mut Config),
+    initialize: unsafe extern "C" fn(*const Config) -> Status,
+    save_thread: unsafe extern "C" fn() -> *mut c_void,
+}
+
+impl Symbols {
+    fn of(library: &Library) -> Result<Self, String> {
+        let failed = |e: libloading::Error| cause(&e);
+        // SAFETY: the types are those of CPython's headers.
+        unsafe {
+            Ok(Self {
+                is_initialized: *library.get(b"Py_IsInitialized").map_err(failed)?,
+                preconfig_init: *library.get(b"PyPreConfig_InitPythonConfig").map_err(failed)?,
+                preinitialize: *library.get(b"Py_PreInitialize").map_err(failed)?,
+                set_program_name: *library.get(b"Py_SetProgramName").map_err(failed)?,
+                config_init: *library.get(b"PyConfig_InitPythonConfig").map_err(failed)?,
+                config_clear: *library.get(b"PyConfig_Clear").map_err(failed)?,
+                initialize: *library.get(b"Py_InitializeFromConfig").map_err(failed)?,
+                save_thread: *library.get(b"PyEval_SaveThread").map_err(failed)?,
+            })
+        }
+    }
+
+    fn initialize(&self, python: &Python) -> Result<(), String> {
+        // SAFETY: zeroes are valid for both, and the functions fill them in. What the names point
+        // to is never freed.
+        unsafe {
+            let mut before: PreConfig = std::mem::zeroed();
+            (self.preconfig_init)(&mut before);
+            // Text is UTF-8 whatever the environment says, and the process keeps its locale.
+            before.utf8_mode = 1;
+            before.configure_locale = 0;
+            before.coerce_c_locale = 0;
+            (self.preinitialize)(&before).into_result()?;
+            if let Some(program) = &python.program {
+                (self.set_program_name)(wide(program));
+            }
+            let mut config: Box<Config> = Box::new(std::mem::zeroed());
+            (self.config_init)(&mut *config);
+            config.install_signal_handlers = 0;
+            let result = (self.initialize)(&*config).into_result();
+            (self.config_clear)(&mut *config);
+            result
+        }
+    }
+}
+
+/// As CPython decodes it in UTF-8 mode: a code point each, and bytes that are none as surrogates.
+fn wide(path: &Path) -> *const libc::wchar_t {
+    let mut text: Vec<libc::wchar_t> = Vec::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        text.extend(chunk.valid().chars().map(|c| c as libc::wchar_t));
+        text.extend(chunk.invalid().iter().map(|byte| 0xdc00 + libc::wchar_t::from(*byte)));
+    }
+    text.push(0);
+    Vec::leak(text).as_ptr()
+}

@@ -1,0 +1,55 @@
+//! Messages for C callers, and from them.
+
+use std::{any::Any, ffi::c_char, ptr};
+
+/// Writes as much of the message as fits, and a NUL; cuts between characters.
+///
+/// # Safety
+/// `err` is NULL or has room for `err_cap` bytes.
+pub unsafe fn put_message(err: *mut c_char, err_cap: usize, message: &str) {
+    if err.is_null() || err_cap == 0 {
+        return;
+    }
+    let mut end = message.len().min(err_cap - 1);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    // SAFETY: end < err_cap, and the two do not overlap.
+    unsafe {
+        ptr::copy_nonoverlapping(message.as_ptr().cast(), err, end);
+        err.add(end).write(0);
+    }
+}
+
+/// The text before the first NUL.
+pub fn of_buffer(buffer: &[u8]) -> String {
+    let end = buffer.iter().position(|byte| *byte == 0).unwrap_or(buffer.len());
+    String::from_utf8_lossy(&buffer[..end]).into_owned()
+}
+
+/// What a caught panic said.
+pub fn of_panic(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", said.unwrap_or("(no text)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_does_not_fit_is_cut_between_characters() {
+        let mut room = [0xffu8; 4];
+        // SAFETY: four bytes are there.
+        unsafe { put_message(room.as_mut_ptr().cast(), 4, "aéé") };
+        assert_eq!(of_buffer(&room), "aé");
+        // SAFETY: no room, and none is used.
+        unsafe { put_message(ptr::null_mut(), 9, "x") };
+    }
+
+    #[test]
+    fn a_panic_says_what_it_was() {
+        let panic = std::panic::catch_unwind(|| panic!("so {}", 1)).expect_err("it panics");
+        assert_eq!(of_panic(&*panic), "panicked: so 1");
+    }
+}
