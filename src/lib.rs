@@ -15,7 +15,7 @@
 //!    gives each owner its outcome and posts its semaphore.
 //! 5. The coroutine resumes, and takes the outcome through [`lua`].
 //!
-//! [`barrier`] stops panics, [`process`] keeps signals and exits of foreign code from doing harm, [`errlog`] writes.
+//! [`seed`] takes in libraries of lua-resty-ffi's ABI. [`barrier`] stops panics, [`process`] keeps signals and exits of foreign code from doing harm, [`errlog`] writes.
 
 mod barrier;
 mod conf;
@@ -25,6 +25,7 @@ mod lua;
 mod luajit;
 mod owner;
 mod process;
+mod seed;
 mod sema;
 mod sink;
 mod worker;

@@ -17,20 +17,23 @@ use std::{
     sync::LazyLock,
 };
 
-use nffi_core::{abi, dispatch::Outcome, library, options::MAX_TIMEOUT, slot::Answer};
+use nffi_core::{abi, buf::Buf, dispatch::Outcome, library, options::MAX_TIMEOUT, slot::Answer};
 use nginx_sys::{NGX_LOG_EMERG, NGX_LOG_WARN, ngx_conf_t, ngx_current_msec, ngx_http_request_t, ngx_int_t};
 
 use crate::{
     barrier::barrier,
     errlog,
     luajit::{self, Frame, Function},
+    seed,
     sema::symbol,
     worker::{self, Worker},
 };
 
+pub use self::{call::outcome, load::prefix};
+
 /// The call was refused, or has failed; `Reply` says why.
-const FAILED: c_int = -1;
-const DONE: c_int = 0;
+pub const FAILED: c_int = -1;
+pub const DONE: c_int = 0;
 /// The coroutine is asleep: it must yield, then ask again.
 const YIELD: c_int = 1;
 
@@ -46,7 +49,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    const fn empty() -> Self {
+    pub const fn empty() -> Self {
         Self { data: ptr::null(), len: 0, status: 0, own: 1 }
     }
 
@@ -58,7 +61,7 @@ impl Reply {
     }
 
     /// A message of nffi's own.
-    fn fail(&mut self, worker: &mut Worker, message: impl Into<Cow<'static, str>>) -> c_int {
+    pub fn fail(&mut self, worker: &mut Worker, message: impl Into<Cow<'static, str>>) -> c_int {
         match message.into() {
             Cow::Borrowed(message) => self.set(message.as_bytes(), 0, true),
             Cow::Owned(message) => self.set(worker.keep_message(message).as_bytes(), 0, true),
@@ -67,7 +70,7 @@ impl Reply {
     }
 
     /// How a task ended.
-    fn outcome(&mut self, worker: &mut Worker, outcome: Outcome) -> c_int {
+    pub fn outcome(&mut self, worker: &mut Worker, outcome: Outcome) -> c_int {
         match outcome {
             Outcome::Answer(answer) => self.answer(worker, answer),
             Outcome::TooLarge => self.fail(worker, "answer too large"),
@@ -83,6 +86,34 @@ impl Reply {
             self.set(worker.keep(data).as_slice(), status, false);
         }
         if status == 0 { DONE } else { FAILED }
+    }
+
+    /// An answer as it is: no data at all stay NULL.
+    pub fn bytes(&mut self, worker: &mut Worker, status: c_int, data: Buf) -> c_int {
+        if data.is_none() {
+            *self = Self { status, own: 0, ..Self::empty() };
+        } else {
+            self.set(worker.keep(data).as_slice(), status, false);
+        }
+        if status == 0 { DONE } else { FAILED }
+    }
+
+    /// The runtime's status, where the failure is its own.
+    pub fn failure(&self) -> Option<c_int> {
+        (self.own == 0 && self.status != 0).then_some(self.status)
+    }
+
+    /// Pushes the data; nil where there are none.
+    ///
+    /// # Safety
+    /// The reply has been filled in.
+    pub unsafe fn push_data(&self, lua: Frame) {
+        if self.data.is_null() {
+            lua.push_nil();
+        } else {
+            // SAFETY: what a reply points to outlives the call.
+            unsafe { lua.push_string(self.data, self.len) };
+        }
     }
 
     /// Returns the failure from a function of Lua's own: nil, message, and the runtime's status.
@@ -103,7 +134,7 @@ impl Reply {
 
 /// The common frame: the worker, made now where this is its first use, or the message that there
 /// is none.
-fn enter(reply: &mut Reply, f: impl FnOnce(&mut Worker, &mut Reply) -> c_int) -> c_int {
+pub fn enter(reply: &mut Reply, f: impl FnOnce(&mut Worker, &mut Reply) -> c_int) -> c_int {
     if !worker::is_up() {
         if !worker::is_worker() {
             // Without a worker to hold the words only what cannot change may be said.
@@ -126,7 +157,7 @@ const BROKEN: &str = "runtime failed: nffi could not start in this worker, or wa
 
 /// # Safety
 /// `data` has `len` bytes, or `len` is 0.
-unsafe fn bytes<'a>(data: *const c_char, len: usize) -> &'a [u8] {
+pub unsafe fn bytes<'a>(data: *const c_char, len: usize) -> &'a [u8] {
     if len == 0 {
         return &[];
     }
@@ -168,8 +199,12 @@ unsafe fn request_id(r: *mut ngx_http_request_t) -> u64 {
 type AddPreload = unsafe extern "C" fn(*mut ngx_conf_t, *const c_char, Function) -> ngx_int_t;
 
 /// What Lua finds in `package.preload`, to be used as they are.
-const FUNCTIONS: [(&CStr, Function); 3] =
-    [(c"resty.nffi.can_yield", can_yield), (c"resty.nffi.submit", call::submit), (c"resty.nffi.take", call::take)];
+const FUNCTIONS: [(&CStr, Function); 4] = [
+    (c"resty.nffi.can_yield", can_yield),
+    (c"resty.nffi.submit", call::submit),
+    (c"resty.nffi.take", call::take),
+    (c"resty.nffi.seed_take", seed::call::take),
+];
 
 /// preconfiguration: makes the functions known to every Lua VM. It has to be now: init_by_lua runs
 /// before our postconfiguration.

@@ -5,7 +5,10 @@ use std::{
     cell::RefCell,
     collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,7 +16,7 @@ use nffi_core::{
     buf::Buf,
     dispatch::{Dispatch, News, State, Submission},
     host::HOST,
-    runtime::Spec,
+    runtime::{Runtime, Spec},
 };
 use nginx_sys::{
     NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_HELPER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
@@ -21,7 +24,7 @@ use nginx_sys::{
     ngx_msec_t, ngx_process, ngx_terminate,
 };
 
-use crate::{barrier::barrier, conf, errlog, events::Event, owner::Owners, process, sema, sink};
+use crate::{barrier::barrier, conf, errlog, events::Event, owner::Owners, process, seed::Seed, sema, sink};
 
 /// How often vanished callers are looked for, in ms, and how many owners at a time: with up to
 /// 100 000 waiting, each is looked at within 200 ms.
@@ -50,6 +53,8 @@ pub struct Worker {
     pub declared: HashMap<String, u32>,
     /// The loaded runtimes' numbers, by library and configuration.
     pub loaded: HashMap<(PathBuf, Vec<u8>), u32>,
+    /// What has the ABI of lua-resty-ffi.
+    pub seed: Seed,
     /// Names that the master was told.
     named: HashSet<String>,
     /// Answers and messages that Lua may still be copying.
@@ -116,6 +121,7 @@ impl Worker {
             owners: sema::Api::find().map(Owners::new),
             declared: HashMap::new(),
             loaded: HashMap::new(),
+            seed: Seed::default(),
             named: HashSet::new(),
             kept: Default::default(),
             news: Vec::new(),
@@ -138,10 +144,22 @@ impl Worker {
 
     /// Starts a runtime; calls may be made at once.
     pub fn start(&mut self, spec: Spec) -> u32 {
+        self.name(&spec);
+        self.dispatch.start(spec)
+    }
+
+    /// Makes a runtime of another ABI known, which the caller starts. Once no thread of it is left,
+    /// `gone` is called, on any thread.
+    pub fn adopt_foreign(&mut self, spec: &Spec, gone: fn()) -> Arc<Runtime> {
+        self.name(spec);
+        self.dispatch.adopt_foreign(spec, gone)
+    }
+
+    /// Tells the master, once for each name.
+    fn name(&mut self, spec: &Spec) {
         if self.named.insert(spec.name.clone()) {
             process::name_runtime(&spec.name);
         }
-        self.dispatch.start(spec)
     }
 
     // ---- tasks -------------------------------------------------------------------------------
@@ -238,6 +256,7 @@ impl Worker {
             }
         }
         self.news = news;
+        self.seed.close_unused();
         self.write_log();
         self.after();
     }
@@ -354,7 +373,7 @@ impl Worker {
 
     /// Everyone has stopped; no foreign thread is left in nffi's hands.
     fn all_stopped(&self) -> bool {
-        self.dispatch.entries().all(|e| e.runtime.has_stopped())
+        self.dispatch.entries().all(|e| e.runtime.has_stopped()) && self.seed.is_quiet()
     }
 }
 

@@ -4,15 +4,18 @@ use std::ffi::{c_char, c_int};
 
 use nffi_core::{
     buf::Buf,
-    dispatch::{NOBODY, Submission},
+    dispatch::{NOBODY, Outcome, Submission},
 };
 use nginx_sys::ngx_http_request_t;
 
 use super::{DONE, Reply, bytes, deadline, enter, request_id, timeout};
-use crate::luajit::{self, Frame};
+use crate::{
+    luajit::{self, Frame},
+    worker::Worker,
+};
 
 /// Lua: `submit(runtime, request, timeout)`. Submits a call of the running coroutine and puts it to
-/// sleep. Returns the number to take the answer by, after the yield that must follow; or nil and
+/// sleep. A request of nil, which only the seed's runtimes are given, is NULL. Returns the number to take the answer by, after the yield that must follow; or nil and
 /// why nothing was submitted; or nothing where the coroutine cannot yield here.
 pub unsafe extern "C-unwind" fn submit(lua: luajit::State) -> c_int {
     // SAFETY: called by LuaJIT.
@@ -24,7 +27,7 @@ pub unsafe extern "C-unwind" fn submit(lua: luajit::State) -> c_int {
     let mut reply = Reply::empty();
     let (data, len) = lua.string(2);
     // SAFETY: the string is an argument: it lives until we return.
-    let data = unsafe { bytes(data, len) };
+    let data = (!data.is_null()).then(|| unsafe { bytes(data, len) });
     let owner = call(r, lua.number(1) as u32, data, lua.number(3), &mut reply);
     if owner < 0 {
         // SAFETY: call() has filled the reply in.
@@ -34,7 +37,7 @@ pub unsafe extern "C-unwind" fn submit(lua: luajit::State) -> c_int {
     1
 }
 
-fn call(r: *mut ngx_http_request_t, runtime: u32, data: &[u8], wanted: f64, reply: &mut Reply) -> c_int {
+fn call(r: *mut ngx_http_request_t, runtime: u32, data: Option<&[u8]>, wanted: f64, reply: &mut Reply) -> c_int {
     enter(reply, |worker, reply| {
         let Some(default) = worker.dispatch.entry(runtime).map(|e| e.runtime.settings.timeout) else {
             return reply.fail(worker, "no such runtime");
@@ -42,10 +45,10 @@ fn call(r: *mut ngx_http_request_t, runtime: u32, data: &[u8], wanted: f64, repl
         let Some(timeout) = timeout(wanted, default) else {
             return reply.fail(worker, "bad timeout");
         };
-        if let Err(refusal) = worker.dispatch.admit(runtime, data.len()) {
+        if let Err(refusal) = worker.dispatch.admit(runtime, data.map_or(0, <[u8]>::len)) {
             return reply.fail(worker, refusal.words());
         }
-        let Some(data) = Buf::copy_of(data) else {
+        let Some(data) = data.map_or(Some(Buf::none()), Buf::copy_of) else {
             return reply.fail(worker, "no memory");
         };
         let Some(owners) = &mut worker.owners else {
@@ -94,20 +97,21 @@ pub unsafe extern "C-unwind" fn take(lua: luajit::State) -> c_int {
 }
 
 fn taken(owner: u32, reply: &mut Reply) -> c_int {
-    enter(reply, |worker, reply| {
-        let call = worker.owners.as_mut().and_then(|owners| owners.take_call(owner));
-        let Some(call) = call else {
-            return reply.fail(worker, "resumed by something else while waiting");
-        };
-        let (task, runtime) = (call.task, call.runtime);
-        match worker.owners.as_mut().and_then(|owners| owners.recycle(call)) {
-            Some(outcome) => reply.outcome(worker, outcome),
-            None => {
-                worker.dispatch.count_timeout(runtime);
-                worker.cancel(task);
-                reply.fail(worker, "timeout")
-            }
-        }
+    enter(reply, |worker, reply| match outcome(worker, owner) {
+        Ok(outcome) => reply.outcome(worker, outcome),
+        Err(why) => reply.fail(worker, why),
+    })
+}
+
+/// How the call of a coroutine that has resumed went; or why it has no outcome.
+pub fn outcome(worker: &mut Worker, owner: u32) -> Result<Outcome, &'static str> {
+    let call = worker.owners.as_mut().and_then(|owners| owners.take_call(owner));
+    let call = call.ok_or("resumed by something else while waiting")?;
+    let (task, runtime) = (call.task, call.runtime);
+    worker.owners.as_mut().and_then(|owners| owners.recycle(call)).ok_or_else(|| {
+        worker.dispatch.count_timeout(runtime);
+        worker.cancel(task);
+        "timeout"
     })
 }
 

@@ -89,12 +89,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_load(
 fn load(worker: &mut Worker, name: &[u8], config: &[u8], settings: &LuaSettings) -> Result<u32, String> {
     let name = std::str::from_utf8(name).map_err(|_| "bad library: not UTF-8".to_owned())?;
     let settings = settings.checked()?;
-    // SAFETY: the worker's cycle has a prefix of len bytes.
-    let prefix = unsafe {
-        let prefix = &(*ngx_cycle).prefix;
-        PathBuf::from(String::from_utf8_lossy(std::slice::from_raw_parts(prefix.data, prefix.len)).into_owned())
-    };
-    let library = library::find(name, &prefix).map_err(|e| format!("runtime failed: {e}"))?;
+    let library = library::find(name, &prefix()).map_err(|e| format!("runtime failed: {e}"))?;
     let key = (library.clone(), config.to_vec());
     if let Some(&number) = worker.loaded.get(&key)
         && worker.dispatch.entry(number).is_some_and(|e| !matches!(e.state, State::Unloading | State::Stopped))
@@ -107,6 +102,15 @@ fn load(worker: &mut Worker, name: &[u8], config: &[u8], settings: &LuaSettings)
         worker.start(Spec { name, library, config: config.to_vec(), settings, surroundings: Default::default() });
     worker.loaded.insert(key, number);
     Ok(number)
+}
+
+/// nginx's prefix, which relative paths start from.
+pub fn prefix() -> PathBuf {
+    // SAFETY: the worker's cycle has a prefix of len bytes.
+    unsafe {
+        let prefix = &(*ngx_cycle).prefix;
+        PathBuf::from(String::from_utf8_lossy(std::slice::from_raw_parts(prefix.data, prefix.len)).into_owned())
+    }
 }
 
 /// Is the runtime ready? YIELD: the coroutine is asleep until it is; yield, settle, ask again. With

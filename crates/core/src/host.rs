@@ -42,8 +42,8 @@ pub struct Host {
 pub static HOST: LazyLock<Host> = LazyLock::new(Host::default);
 
 /// A running task, entered: this thread alone works on it until the guard goes.
-struct Entered<'a> {
-    slot: &'a Slot,
+pub(crate) struct Entered<'a> {
+    pub(crate) slot: &'a Slot,
     number: u32,
     flags: u64,
 }
@@ -71,8 +71,8 @@ impl Host {
         }
     }
 
-    /// Runs on: a runtime's start thread.
-    pub(crate) fn after_load(&self) {
+    /// Runs on: the thread that loaded a library.
+    pub fn after_load(&self) {
         crate::signals::allow_alternate_stacks();
         if let Some(hook) = self.after_load.get() {
             hook();
@@ -112,14 +112,14 @@ impl Host {
         }
     }
 
-    fn enter(&self, task: u64) -> Result<Entered<'_>, Dead> {
+    pub(crate) fn enter(&self, task: u64) -> Result<Entered<'_>, Dead> {
         let (slot, number, generation) = self.table.resolve(task).ok_or(Dead)?;
         let flags = slot.word.enter(generation)?;
         Ok(Entered { slot, number, flags })
     }
 
     /// Someone answered what is not there. Runs on: runtime thread.
-    fn bad(&self, function: &str, task: u64) -> i32 {
+    pub(crate) fn bad(&self, function: &str, task: u64) -> i32 {
         let queue = registry::current();
         self.registry.with(queue, |runtime| runtime.bad_answers.fetch_add(1, Ordering::Relaxed));
         let message = format!("{function}() for task {task:#x}, which has ended already or never was");
@@ -157,9 +157,14 @@ impl Host {
     }
 
     pub(crate) fn finish(&self, function: &str, task: u64, answer: Answer) -> i32 {
-        let Ok(entered) = self.enter(task) else {
-            return self.bad(function, task);
-        };
+        match self.enter(task) {
+            Ok(entered) => self.end(entered, answer),
+            Err(Dead) => self.bad(function, task),
+        }
+    }
+
+    /// Ends an entered task.
+    pub(crate) fn end(&self, entered: Entered<'_>, answer: Answer) -> i32 {
         // SAFETY: inside the section.
         unsafe { entered.slot.set_answer(answer) };
         let Entered { slot, number, .. } = entered;
@@ -253,7 +258,7 @@ impl Host {
         }
     }
 
-    fn stopped(&self, queue: u64) {
+    pub(crate) fn stopped(&self, queue: u64) {
         self.registry.with(queue, |runtime| runtime.stopped.store(true, Ordering::Release));
         drop(self.stopped.0.lock().unwrap_or_else(PoisonError::into_inner));
         self.stopped.1.notify_all();
@@ -301,8 +306,8 @@ fn number_of(queue: u64) -> u32 {
     u32::try_from(queue.wrapping_sub(1)).unwrap_or(u32::MAX)
 }
 
-/// The panic barrier: nothing unwinds into a runtime.
-fn guard<T>(otherwise: T, f: impl FnOnce() -> T) -> T {
+/// The panic barrier: nothing unwinds into a runtime. Runs on: any thread.
+pub fn guard<T>(otherwise: T, f: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or(otherwise)
 }
 

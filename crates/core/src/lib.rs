@@ -18,6 +18,7 @@
 //! | [`runtime`]  | one loaded library with one configuration; its life                        |
 //! | [`registry`] | runtimes by handle, for the functions that runtimes call                    |
 //! | [`host`]     | those functions: the `nffi_host` table                                      |
+//! | [`foreign`]  | the same for libraries of another ABI                                       |
 //! | [`library`]  | finding, checking (from the ELF) and loading a library                      |
 //! | [`options`]  | a runtime's settings and its configuration string                           |
 //! | [`signals`]  | keeping the process's signals off runtime threads                           |
@@ -33,6 +34,7 @@
 pub mod buf;
 pub mod dispatch;
 pub mod done;
+pub mod foreign;
 pub mod host;
 pub mod library;
 pub mod log;
@@ -51,4 +53,5 @@ pub mod surroundings;
 pub mod wake;
 pub mod word;
 
+pub use libloading;
 pub use nffi_abi as abi;

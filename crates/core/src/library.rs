@@ -136,7 +136,8 @@ pub fn load(path: &Path) -> Result<Library, String> {
         .map_err(|e| format!("cannot load: {}", cause(&e)))
 }
 
-fn cause(error: &libloading::Error) -> String {
+/// Why a library could not be loaded, without the names of libloading's own.
+pub fn cause(error: &libloading::Error) -> String {
     use std::error::Error;
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -65,6 +65,18 @@ pub fn remember(handle: u64, runtime: Arc<Runtime>) {
     let _ = LAST.try_with(|last| last.replace(Some((handle, runtime))));
 }
 
+/// Calls `f` as that runtime; afterwards this thread works for whom it did before. Runs on: event
+/// loop, where it enters a library itself.
+pub fn acting_for<T>(handle: u64, runtime: Arc<Runtime>, f: impl FnOnce() -> T) -> T {
+    let before = (CURRENT.replace(handle), LAST.try_with(|last| last.replace(Some((handle, runtime)))));
+    let result = f();
+    CURRENT.set(before.0);
+    if let Ok(before) = before.1 {
+        let _ = LAST.try_with(|last| last.replace(before));
+    }
+    result
+}
+
 /// Forgets which one it was: the next test's host has a runtime of the same handle.
 #[cfg(test)]
 pub(crate) fn forget() {

@@ -13,7 +13,8 @@ use std::{
 };
 
 use crate::{
-    host::Host, library, options::Settings, queue::Queue, registry, signals::Blocked, surroundings::Surroundings,
+    foreign::Foreign, host::Host, library, options::Settings, queue::Queue, registry, signals::Blocked,
+    surroundings::Surroundings,
 };
 
 /// What a runtime is made from.
@@ -44,6 +45,8 @@ pub struct Runtime {
     pub bad_answers: AtomicU64,
     /// Log lines that found no room.
     pub dropped_logs: AtomicU64,
+    /// Set where the library is of another ABI.
+    pub foreign: Option<Foreign>,
 }
 
 impl Runtime {
@@ -58,6 +61,7 @@ impl Runtime {
             stopped: AtomicBool::new(false),
             bad_answers: AtomicU64::new(0),
             dropped_logs: AtomicU64::new(0),
+            foreign: None,
         }
     }
 
@@ -123,6 +127,7 @@ impl Runtime {
             stopped: AtomicBool::new(self.has_stopped()),
             bad_answers: AtomicU64::new(self.bad_answers.load(Ordering::Relaxed)),
             dropped_logs: AtomicU64::new(self.dropped_logs.load(Ordering::Relaxed)),
+            foreign: None,
         }
     }
 

@@ -10,7 +10,7 @@
 //! | `answer`  | the runtime thread inside the section    | event loop, once ENDED                 |
 //! | `pieces`  | loop while FREE, or inside the section   | both, while the task is RUNNING        |
 
-use std::{ptr, sync::Arc};
+use std::{ffi::c_char, ptr, sync::Arc};
 
 use crate::{
     buf::Buf,
@@ -102,6 +102,15 @@ impl Slot {
     pub unsafe fn request_flags(&self) -> u32 {
         // SAFETY: as in request(); the task cannot end inside another thread's section.
         self.request.with(|cell| unsafe { (*cell).flags })
+    }
+
+    /// Where the request is, and its length. Runs on: runtime thread.
+    ///
+    /// # Safety
+    /// The caller is inside the section of `word`.
+    pub unsafe fn request_data(&self) -> (*const c_char, usize) {
+        // SAFETY: as in request_flags().
+        self.request.with(|cell| unsafe { ((*cell).data.as_ptr(), (*cell).data.len()) })
     }
 
     /// Leaves the answer. Runs on: runtime thread.

@@ -7,6 +7,7 @@ use std::{
 
 use super::{Dispatch, Entry, NOBODY, News, Outcome, Refusal, State, Stats};
 use crate::{
+    foreign::Foreign,
     runtime::{self, Runtime, Spec},
     word::{self, Word},
 };
@@ -21,7 +22,22 @@ impl Dispatch {
 
     /// Makes a runtime known, without a thread that starts it.
     pub(crate) fn adopt(&mut self, spec: &Spec) -> Arc<Runtime> {
-        let runtime = self.host.registry.add(|number| Runtime::new(number, spec));
+        self.adopt_as(spec, None)
+    }
+
+    /// The same for a library of another ABI: the host calls its init, and says in `started` what
+    /// came of it. `gone` is called once no thread that has served the runtime is left, after its
+    /// end; on any thread.
+    pub fn adopt_foreign(&mut self, spec: &Spec, gone: fn()) -> Arc<Runtime> {
+        self.adopt_as(spec, Some(Foreign::new(gone)))
+    }
+
+    fn adopt_as(&mut self, spec: &Spec, foreign: Option<Foreign>) -> Arc<Runtime> {
+        let runtime = self.host.registry.add(|number| {
+            let mut runtime = Runtime::new(number, spec);
+            runtime.foreign = foreign;
+            runtime
+        });
         debug_assert_eq!(runtime.number as usize, self.runtimes.len());
         self.runtimes.push(Entry {
             runtime: runtime.clone(),
@@ -49,7 +65,8 @@ impl Dispatch {
         }
     }
 
-    /// New calls are refused from now on, accepted ones finish, then the runtime gets STOP.
+    /// New calls are refused from now on, accepted ones finish, then the runtime gets STOP; a
+    /// foreign one as soon as nothing is queued.
     pub fn unload(&mut self, number: u32) -> Result<(), Refusal> {
         let entry = self.runtimes.get_mut(number as usize).ok_or(Refusal::NoSuchRuntime)?;
         if matches!(entry.state, State::Failed(_)) {
@@ -61,6 +78,9 @@ impl Dispatch {
             return Err(refusal);
         }
         entry.become_(State::Unloading);
+        if entry.runtime.foreign.is_some() {
+            entry.runtime.queue.stop();
+        }
         self.stop_if_idle(number);
         Ok(())
     }
@@ -69,6 +89,10 @@ impl Dispatch {
         let entry = &self.runtimes[number as usize];
         if entry.state == State::Unloading && entry.in_flight == 0 {
             entry.runtime.queue.stop();
+            if entry.runtime.has_stopped() {
+                // What it still had to answer kept it from being over.
+                self.host.bulletin();
+            }
         }
     }
 
@@ -140,7 +164,9 @@ impl Dispatch {
             entry.stats.dropped_logs = runtime.dropped_logs.load(Ordering::Relaxed);
             // A start that failed has failed, also where it has cleaned up after itself.
             let failed = matches!(entry.state, State::Failed(_));
-            let stopped = !failed && runtime.has_stopped() && entry.become_(State::Stopped);
+            // A foreign one may answer after STOP.
+            let busy = runtime.foreign.is_some() && entry.in_flight > 0 && !self.leaving;
+            let stopped = !failed && !busy && runtime.has_stopped() && entry.become_(State::Stopped);
             if stopped {
                 self.bury(number, "it has stopped by itself", news);
             }
