@@ -1,0 +1,119 @@
+package io.github.nffi.host;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+
+/**
+ * What one thread exchanges with the host: answers that wait to be sent, events that have come. The layouts are those
+ * of exchange.rs. Only its thread uses it.
+ */
+final class Batch {
+    static final int MOST = 64;
+    static final int ROOM = 64 * 1024;
+
+    private static final int ANSWER = 16;
+    private static final int EVENT = 48;
+
+    final ByteBuffer out = ByteBuffer.allocateDirect(ROOM).order(ByteOrder.nativeOrder());
+    final ByteBuffer in = ByteBuffer.allocateDirect(ROOM).order(ByteOrder.nativeOrder());
+    final long outAddress;
+    final long inAddress;
+
+    private final Host host;
+    private int answers;
+
+    private int at;
+    private int next;
+
+    Batch(Host host) {
+        this.host = host;
+        outAddress = host.address(out);
+        inAddress = host.address(in);
+    }
+
+    /** Ends a task, with the next exchange or at once. */
+    void answer(long task, int status, byte[] data) {
+        int record = ANSWER + padded(data.length);
+        if (record > ROOM) {
+            host.reply(task, status, data);
+            return;
+        }
+        if (answers == MOST || out.remaining() < record) {
+            flush();
+        }
+        int begin = out.position();
+        out.putLong(task).putInt(status).putInt(data.length).put(data);
+        out.position(begin + record);
+        answers++;
+    }
+
+    /** Sends what waits. */
+    void flush() {
+        if (answers > 0) {
+            send(0, 0);
+        }
+    }
+
+    /** Sends what waits, and takes up to {@code max} events in; {@link #next} is where the first of them is. */
+    int exchange(int max, int timeoutMillis) {
+        next = 0;
+        return send(Math.min(max, MOST), timeoutMillis);
+    }
+
+    private int send(int max, int timeoutMillis) {
+        int sent = answers;
+        answers = 0;
+        out.clear();
+        return host.exchange(this, sent, max, timeoutMillis);
+    }
+
+    /** Goes to the next event of the last exchange, and returns its kind. */
+    int next() {
+        at = next;
+        next = at + EVENT + (inlined() ? padded((int) length()) : 0);
+        return in.getInt(at);
+    }
+
+    int flags() {
+        return in.getInt(at + 4);
+    }
+
+    long task() {
+        return in.getLong(at + 8);
+    }
+
+    long deadline() {
+        return in.getLong(at + 16);
+    }
+
+    private long length() {
+        return in.getLong(at + 32);
+    }
+
+    private boolean inlined() {
+        return in.getLong(at + 40) == 1;
+    }
+
+    /**
+     * A copy of the request: the host's memory is gone once the task has ended, and a handler may keep the array.
+     *
+     * @throws OutOfMemoryError where the heap has no room for it
+     */
+    byte[] data() {
+        long length = length();
+        if (length > Integer.MAX_VALUE - 8) {
+            throw new OutOfMemoryError("a request of " + length + " bytes");
+        }
+        byte[] data = new byte[(int) length];
+        if (inlined()) {
+            in.get(at + EVENT, data);
+        } else if (data.length > 0) {
+            host.fetch(in.getLong(at + 24), data);
+        }
+        return data;
+    }
+
+    private static int padded(int length) {
+        return length + 7 & ~7;
+    }
+}

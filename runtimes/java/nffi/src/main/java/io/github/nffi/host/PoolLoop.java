@@ -1,0 +1,87 @@
+package io.github.nffi.host;
+
+import io.github.nffi.Handler;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/**
+ * A blocking handler on a number of threads, without a thread that hands out the work: each polls, runs what it got, and
+ * sends the answer with its next poll. There is one thread more than may run at once, so that somebody always hears of
+ * CANCEL; what it polls when all others are busy waits in a queue here.
+ */
+final class PoolLoop {
+    private static final int DEFAULT_THREADS = 8;
+
+    private final Service service;
+    private final Handler handler;
+    private final int most;
+    private final Closing closing;
+    private final AtomicInteger running = new AtomicInteger();
+    private final ConcurrentLinkedQueue<Task> waiting = new ConcurrentLinkedQueue<>();
+
+    PoolLoop(Service service, Handler handler, int threads) {
+        this.service = service;
+        this.handler = handler;
+        this.most = threads == 0 ? DEFAULT_THREADS : threads;
+        this.closing = new Closing(service, most + 1);
+    }
+
+    void start(String name) {
+        for (int i = 0; i <= most; i++) {
+            service.thread(this::loop, name + "-" + i, false).start();
+        }
+    }
+
+    private void loop() {
+        Batch batch = new Batch(service.host());
+        boolean stop = false;
+        while (!stop) {
+            Task own = null;
+            // More than one only where there is nobody to run it: it would wait behind a slow first.
+            int count = batch.exchange(running.get() >= most ? Batch.MOST : 1, -1);
+            for (int i = 0; i < count; i++) {
+                int kind = batch.next();
+                if (kind == Host.CALL) {
+                    Task task = service.accept(batch);
+                    if (task != null && own == null && admit()) {
+                        own = task;
+                    } else if (task != null) {
+                        waiting.add(task);
+                    }
+                } else if (kind == Host.STOP) {
+                    stop = true;
+                } else {
+                    service.signal(kind, batch);
+                }
+            }
+            work(own, batch);
+        }
+        closing.leave(batch);
+    }
+
+    private boolean admit() {
+        int now = running.get();
+        while (now < most) {
+            if (running.compareAndSet(now, now + 1)) {
+                return true;
+            }
+            now = running.get();
+        }
+        return false;
+    }
+
+    /** Runs its own task, if any, then what waits. A task that comes to wait is seen by its adder or by a runner. */
+    private void work(Task own, Batch batch) {
+        Task task = own;
+        while (task != null || (!waiting.isEmpty() && admit())) {
+            for (task = task != null ? task : waiting.poll(); task != null; task = waiting.poll()) {
+                if (task.begin()) {
+                    // The answer before goes out now: this task may take long.
+                    batch.flush();
+                    service.finish(task, service.run(handler, task), batch);
+                }
+            }
+            running.decrementAndGet();
+        }
+    }
+}

@@ -1,0 +1,267 @@
+package io.github.nffi.host;
+
+import io.github.nffi.AsyncHandler;
+import io.github.nffi.Config;
+import io.github.nffi.Handler;
+import io.github.nffi.NffiException;
+import java.lang.reflect.InvocationTargetException;
+import java.net.URLClassLoader;
+import java.nio.charset.StandardCharsets;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+
+/** One runtime: its handler, and what runs of it. */
+final class Service {
+    /** Which runtime a thread belongs to, so that its log lines do: a loop's, and threads that those have started. */
+    private static final InheritableThreadLocal<Service> OF_THREAD = new InheritableThreadLocal<>();
+    /** Which call a thread is busy with. */
+    private static final ThreadLocal<Task> CALL = new ThreadLocal<>();
+
+    private final Host host;
+    private final Options options;
+    private final URLClassLoader loader;
+    private final Object handler;
+    private final ConcurrentHashMap<Long, Task> tasks = new ConcurrentHashMap<>();
+
+    private Service(Host host, Options options, URLClassLoader loader, Object handler) {
+        this.host = host;
+        this.options = options;
+        this.loader = loader;
+        this.handler = handler;
+    }
+
+    /** Loads the class, initialises it, starts the threads. */
+    static Service start(Host host, Options options) throws StartException {
+        URLClassLoader loader = Loaders.take(options);
+        Thread thread = Thread.currentThread();
+        ClassLoader before = thread.getContextClassLoader();
+        boolean started = false;
+        try {
+            // What init starts inherits both.
+            thread.setContextClassLoader(loader);
+            Service service = new Service(host, options, loader, instantiate(options, loader));
+            OF_THREAD.set(service);
+            Logs.add(service);
+            try {
+                service.initialise();
+                service.startLoops();
+                started = true;
+            } finally {
+                if (!started) {
+                    Logs.remove(service);
+                }
+            }
+            return service;
+        } finally {
+            OF_THREAD.remove();
+            thread.setContextClassLoader(before);
+            if (!started) {
+                Loaders.give(loader, options);
+            }
+        }
+    }
+
+    private static Object instantiate(Options options, ClassLoader loader) throws StartException {
+        String name = options.handler();
+        try {
+            Class<?> type = Class.forName(name, true, loader);
+            if (!Handler.class.isAssignableFrom(type) && !AsyncHandler.class.isAssignableFrom(type)) {
+                throw new StartException("handler " + name + ": implements neither " + Handler.class.getName() + " nor "
+                        + AsyncHandler.class.getName());
+            }
+            var constructor = type.getDeclaredConstructor();
+            constructor.setAccessible(true);
+            return constructor.newInstance();
+        } catch (ClassNotFoundException e) {
+            throw new StartException("handler " + name + ": no such class on class_path " + options.classPath());
+        } catch (NoSuchMethodException e) {
+            throw new StartException("handler " + name + ": has no constructor without parameters");
+        } catch (InvocationTargetException e) {
+            throw new StartException("handler " + name + ": its constructor failed: " + e.getCause());
+        } catch (ReflectiveOperationException | LinkageError e) {
+            throw new StartException("handler " + name + ": " + e);
+        }
+    }
+
+    private void initialise() throws StartException {
+        Config own = options.own();
+        try {
+            if (handler instanceof Handler blocking) {
+                blocking.init(own);
+            } else {
+                ((AsyncHandler) handler).init(own);
+            }
+        } catch (NffiException | IllegalArgumentException e) {
+            // Meant for whoever wrote nginx.conf.
+            throw new StartException(e.getMessage());
+        } catch (Throwable e) {
+            log(null, Host.ERR, Logs.trace(e));
+            throw new StartException(e.toString());
+        }
+        Set<String> unasked = own.unasked();
+        if (!unasked.isEmpty()) {
+            throw new StartException("unknown option \"" + unasked.iterator().next() + "\": neither the Java host nor "
+                    + options.handler() + " knows it");
+        }
+    }
+
+    private void startLoops() throws StartException {
+        String name = options.handler().substring(options.handler().lastIndexOf('.') + 1);
+        if (handler instanceof AsyncHandler async) {
+            if (options.threads() == Options.VIRTUAL) {
+                throw new StartException("threads virtual: is for a Handler, " + options.handler() + " is an AsyncHandler");
+            }
+            new EventLoop(this, new Starter.OfFutures(this, async)).start(name, Math.max(1, options.threads()));
+        } else if (options.threads() == Options.VIRTUAL) {
+            new EventLoop(this, new Starter.OfVirtualThreads(this, (Handler) handler)).start(name, 1);
+        } else {
+            new PoolLoop(this, (Handler) handler, options.threads()).start(name);
+        }
+    }
+
+    Host host() {
+        return host;
+    }
+
+    Options options() {
+        return options;
+    }
+
+    /** A loop's thread that has not been started yet. */
+    LoopThread thread(Runnable loop, String name, boolean mayNotWait) {
+        LoopThread thread = new LoopThread(() -> {
+            OF_THREAD.set(this);
+            loop.run();
+        }, name, mayNotWait);
+        thread.setContextClassLoader(loader);
+        return thread;
+    }
+
+    /** What the batch stands at becomes a task; null where there is no memory for it, and it has been answered. */
+    Task accept(Batch batch) {
+        long id = batch.task();
+        try {
+            Task task = new Task(this, id, batch.flags(), batch.deadline(), batch.data());
+            tasks.put(id, task);
+            // CANCEL may have gone to another thread, before there was anything to find.
+            if (host.cancelled(id) && task.cancel()) {
+                finish(task, Outcome.CANCELLED, batch);
+                return null;
+            }
+            return task;
+        } catch (OutOfMemoryError e) {
+            tasks.remove(id);
+            batch.answer(id, 1, e.toString().getBytes(StandardCharsets.UTF_8));
+            return null;
+        }
+    }
+
+    /** READABLE, WRITABLE, CANCEL. */
+    void signal(int kind, Batch batch) {
+        Task task = tasks.get(batch.task());
+        if (task == null) {
+            return;
+        }
+        switch (kind) {
+            case Host.READABLE -> task.readable();
+            case Host.WRITABLE -> task.writable();
+            case Host.CANCEL -> {
+                if (task.cancel()) {
+                    send(task, Outcome.CANCELLED, batch);
+                }
+            }
+            default -> {
+                // of a later version
+            }
+        }
+    }
+
+    /** Runs the handler here, and says how it ended. */
+    Outcome run(Handler blocking, Task task) {
+        CALL.set(task);
+        try {
+            task.runsHere();
+            return Outcome.answer(task.last(orNothing(blocking.call(task))));
+        } catch (Throwable e) {
+            return Outcome.failure(e, task);
+        } finally {
+            task.ranHere();
+            CALL.remove();
+        }
+    }
+
+    static byte[] orNothing(byte[] answer) {
+        return answer == null ? Outcome.NOTHING : answer;
+    }
+
+    /** Calls the handler here, for a future. */
+    void within(Task task, Runnable body) {
+        CALL.set(task);
+        try {
+            body.run();
+        } finally {
+            CALL.remove();
+        }
+    }
+
+    /** Ends a task. {@code batch} is the calling thread's, or null. */
+    void finish(Task task, Outcome outcome, Batch batch) {
+        if (task.end()) {
+            send(task, outcome, batch);
+        }
+    }
+
+    private void send(Task task, Outcome outcome, Batch batch) {
+        tasks.remove(task.id);
+        if (batch == null) {
+            host.reply(task.id, outcome.status(), outcome.data());
+        } else {
+            batch.answer(task.id, outcome.status(), outcome.data());
+        }
+    }
+
+    boolean busy() {
+        return !tasks.isEmpty();
+    }
+
+    void cancelAll() {
+        for (Task task : tasks.values()) {
+            if (task.cancel()) {
+                send(task, Outcome.CANCELLED, null);
+            }
+        }
+    }
+
+    /** The last word. Runs on: the last thread of the runtime's loops. */
+    void over() {
+        try {
+            if (handler instanceof Handler blocking) {
+                blocking.close();
+            } else {
+                ((AsyncHandler) handler).close();
+            }
+        } catch (Throwable e) {
+            log(null, Host.ERR, "close: " + Logs.trace(e));
+        }
+        Logs.remove(this);
+        Loaders.give(loader, options);
+        host.stopped();
+    }
+
+    /** A line in the host's log for each line of the text, all with the task's request where there is one. */
+    void log(Task task, int level, String text) {
+        text.lines().forEach(line -> host.log(task == null ? 0 : task.id, level, line.getBytes(StandardCharsets.UTF_8)));
+    }
+
+    static Service ofThread() {
+        return OF_THREAD.get();
+    }
+
+    static Task currentTask() {
+        return CALL.get();
+    }
+
+    ClassLoader loader() {
+        return loader;
+    }
+}

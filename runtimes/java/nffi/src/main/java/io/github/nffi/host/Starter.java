@@ -1,0 +1,81 @@
+package io.github.nffi.host;
+
+import io.github.nffi.AsyncHandler;
+import io.github.nffi.Handler;
+import java.lang.reflect.InvocationTargetException;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+
+/** How a loop sets a task going without waiting for it. */
+interface Starter {
+    /** Ends the task, now with the loop's batch or later without. */
+    void start(Task task, Batch batch);
+
+    /** An asynchronous handler: called here, answered by its future. */
+    record OfFutures(Service service, AsyncHandler handler) implements Starter {
+        @Override
+        public void start(Task task, Batch batch) {
+            service.within(task, () -> {
+                CompletableFuture<byte[]> future;
+                try {
+                    future = handler.call(task);
+                    if (future == null) {
+                        throw new NullPointerException("the handler returned null instead of a future");
+                    }
+                } catch (Throwable e) {
+                    service.finish(task, Outcome.failure(e, task), batch);
+                    return;
+                }
+                if (future.isDone()) {
+                    // Answered with all others of this round.
+                    future.whenComplete((answer, e) -> finish(task, answer, e, batch));
+                    return;
+                }
+                task.runsAs(future);
+                future.whenComplete((answer, e) -> finish(task, answer, e, null));
+            });
+        }
+
+        private void finish(Task task, byte[] answer, Throwable e, Batch batch) {
+            try {
+                Outcome outcome = e == null ? Outcome.answer(task.last(Service.orNothing(answer))) : Outcome.failure(e, task);
+                service.finish(task, outcome, batch);
+            } catch (Throwable late) {
+                service.finish(task, Outcome.failure(late, task), batch);
+            }
+        }
+    }
+
+    /** A blocking handler: a virtual thread for each call. */
+    final class OfVirtualThreads implements Starter {
+        private final Service service;
+        private final Handler handler;
+        private final ExecutorService executor;
+
+        OfVirtualThreads(Service service, Handler handler) throws StartException {
+            this.service = service;
+            this.handler = handler;
+            try {
+                // By name: this is compiled for Java 17, which has none.
+                executor = (ExecutorService) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
+            } catch (NoSuchMethodException e) {
+                throw new StartException("threads virtual: needs Java 21 or later, this is " + Runtime.version());
+            } catch (IllegalAccessException | InvocationTargetException e) {
+                throw new StartException("threads virtual: " + e);
+            }
+        }
+
+        @Override
+        public void start(Task task, Batch batch) {
+            try {
+                executor.execute(() -> {
+                    Outcome outcome = service.run(handler, task);
+                    service.finish(task, outcome, null);
+                });
+            } catch (OutOfMemoryError e) {
+                service.finish(task, Outcome.failure(e, task), batch);
+            }
+        }
+    }
+}

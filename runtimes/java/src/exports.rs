@@ -1,0 +1,99 @@
+//! What the library exports. Runs on: a start thread of the host's, or the process that checks a configuration.
+
+use std::{
+    any::Any,
+    ffi::{c_char, c_int},
+    mem::offset_of,
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr, slice,
+};
+
+use nffi_abi::{NFFI_ABI, nffi_host, nffi_queue};
+
+use crate::{config::Config, jvm, natives, signals};
+
+/// # Safety
+/// As include/nffi.h says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nffi_runtime_init_v1(
+    host: *const nffi_host,
+    queue: nffi_queue,
+    cfg: *const c_char,
+    len: usize,
+    err: *mut c_char,
+    err_cap: usize,
+) -> c_int {
+    guard(err, err_cap, || {
+        // SAFETY: the host's table, valid for the life of the process; abi and size come first in every version.
+        let table = unsafe { host.as_ref() }.ok_or("no host")?;
+        if table.abi != NFFI_ABI || (table.size as usize) < offset_of!(nffi_host, http) {
+            return Err(format!("a host of ABI {NFFI_ABI} is needed, this one has {}", table.abi));
+        }
+        // SAFETY: valid during this call.
+        let config = Config::parse(unsafe { bytes(cfg, len) })?;
+        let settings = config.jvm_settings()?;
+        // Threads of Java's inherit this thread's mask, and so do the programs that they start.
+        let _unblocked = signals::Unblocked::new();
+        let vm = jvm::start(&settings)?;
+        natives::start_runtime(&vm, host, queue, &config)
+    })
+}
+
+/// # Safety
+/// As include/nffi.h says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nffi_runtime_check_v1(
+    cfg: *const c_char,
+    len: usize,
+    err: *mut c_char,
+    err_cap: usize,
+) -> c_int {
+    guard(err, err_cap, || {
+        // SAFETY: valid during this call.
+        let config = Config::parse(unsafe { bytes(cfg, len) })?;
+        config.check()?;
+        jvm::agree(&config.jvm_settings()?)
+    })
+}
+
+/// # Safety
+/// `data` is valid for `len` bytes while the result is used, or `len` is 0.
+unsafe fn bytes<'a>(data: *const c_char, len: usize) -> &'a [u8] {
+    if data.is_null() || len == 0 {
+        return &[];
+    }
+    // SAFETY: as the caller promises.
+    unsafe { slice::from_raw_parts(data.cast(), len) }
+}
+
+/// The boundary: an error becomes the host's message, and so does a panic.
+fn guard(err: *mut c_char, err_cap: usize, body: impl FnOnce() -> Result<(), String>) -> c_int {
+    let message = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => return 0,
+        Ok(Err(message)) => message,
+        Err(panic) => format!("panicked: {}", panic_text(&*panic)),
+    };
+    put(err, err_cap, &message);
+    1
+}
+
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+/// Copies as much of the message as fits, cut between characters, and a NUL.
+fn put(err: *mut c_char, err_cap: usize, message: &str) {
+    if err.is_null() || err_cap == 0 {
+        return;
+    }
+    let mut len = message.len().min(err_cap - 1);
+    while !message.is_char_boundary(len) {
+        len -= 1;
+    }
+    // SAFETY: err has room for err_cap bytes, and len is below that.
+    unsafe {
+        ptr::copy_nonoverlapping(message.as_ptr(), err.cast(), len);
+        err.add(len).write(0);
+    }
+}
