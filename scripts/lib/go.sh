@@ -45,10 +45,13 @@ need_go() {
   have_go || skip_go
 }
 
+# Ends the script with 77, which means: left out, since the machine cannot have it.
 skip_go() {
-  local why="needs Go $(go_wanted) or later: install golang-go of bookworm-backports, or Go of https://go.dev/dl in /usr/local/go"
-  if declare -F skip >/dev/null && [[ -n ${NFFI_REPORT:-} ]]; then skip "$why"; fi
-  die "$why"
+  local why
+  why="Go $(go_wanted) or later is needed: install golang-go of bookworm-backports, or Go of https://go.dev/dl in /usr/local/go"
+  if [[ -n ${NFFI_REPORT:-} ]]; then report "skipped: $why"; fi
+  say "$why"
+  exit 77
 }
 
 # A toolchain is a module too, golang.org/toolchain: any Go downloads it, and checks its sum.
