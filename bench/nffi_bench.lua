@@ -55,11 +55,12 @@ local function socket_call(sock, head, payload)
 end
 
 
-local function socket_open()
+local function socket_open(path)
+    path = path or _M.socket_path
     local sock = ngx.socket.tcp()
-    local ok, err = sock:connect(_M.socket_path)
+    local ok, err = sock:connect(path)
     if not ok then
-        error("cannot connect to " .. _M.socket_path .. ": " .. err)
+        error("cannot connect to " .. path .. ": " .. err)
     end
     return sock
 end
@@ -82,35 +83,63 @@ local function nffi_loop(name)
     end
 end
 
+local function seed_loop(library)
+    return function(n, payload)
+        require "resty_ffi"
+        local rt = assert(ngx.load_ffi(library, nil, { max_queue = 65536 }))
+        local from = microseconds()
+        for _ = 1, n do
+            local ok, res, err = rt:echo(payload)
+            if not ok or res ~= payload then
+                error("wrong answer from library " .. library .. ": " .. (err or "other bytes"))
+            end
+        end
+        return microseconds() - from
+    end
+end
+
 loops.nffi = nffi_loop("echo")
 loops.nffi_spin = nffi_loop("echo_spin")
 
-function loops.unix_socket(n, payload)
-    local sock = socket_open()
-    local head = header(#payload)
-    local from = microseconds()
-    for _ = 1, n do
-        local res, err = socket_call(sock, head, payload)
-        if res ~= payload then
-            error("wrong answer from the unix socket: " .. (err or "other bytes"))
+local function socket_loop(path)
+    return function(n, payload)
+        local sock = socket_open(path)
+        local head = header(#payload)
+        local from = microseconds()
+        for _ = 1, n do
+            local res, err = socket_call(sock, head, payload)
+            if res ~= payload then
+                error("wrong answer from the unix socket: " .. (err or "other bytes"))
+            end
         end
+        local took = microseconds() - from
+        sock:setkeepalive(HOUR * 1000, _M.pool)
+        return took
     end
-    local took = microseconds() - from
-    sock:setkeepalive(HOUR * 1000, _M.pool)
-    return took
+end
+
+loops.unix_socket = socket_loop()
+
+-- A loop of calls to a runtime, to a library through the seed's API, or to a unix socket.
+function _M.loop_of(kind, at)
+    local make = { nffi = nffi_loop, seed = seed_loop, unix = socket_loop }
+    return make[kind](at)
+end
+
+
+-- Microseconds a call. A short loop tells how many calls fill the time; only the long one counts.
+function _M.measure(loop, payload, seconds)
+    local each = loop(100, payload) / 100
+    each = loop(floor(1e4 / each) + 20, payload) / (floor(1e4 / each) + 20)
+    local n = floor(seconds * 1e6 / each) + 20
+    return loop(n, payload) / n
 end
 
 
 -- /sequential?peer=P&size=BYTES&seconds=S: microseconds a call.
--- A short loop tells how many calls fill the time; only the long one counts.
 function _M.sequential()
     local args = ngx.req.get_uri_args()
-    local loop = loops[args.peer]
-    local payload = rep("x", tonumber(args.size))
-    local each = loop(100, payload) / 100
-    each = loop(floor(1e4 / each) + 20, payload) / (floor(1e4 / each) + 20)
-    local n = floor(tonumber(args.seconds) * 1e6 / each) + 20
-    ngx.say(loop(n, payload) / n)
+    ngx.say(_M.measure(loops[args.peer], rep("x", tonumber(args.size)), tonumber(args.seconds)))
 end
 
 
@@ -136,15 +165,20 @@ end
 _M.nffi = nffi_once("echo")
 _M.nffi_spin = nffi_once("echo_spin")
 
-function _M.unix_socket()
-    local sock = socket_open()
-    local res, err = socket_call(sock, small_head, PAYLOAD)
+-- One call over a connection of the pool.
+function _M.unix_call(path, payload, pool)
+    local sock = socket_open(path)
+    local res, err = socket_call(sock, #payload == 16 and small_head or header(#payload), payload)
     if not res then
         ngx.log(ngx.ERR, err)
         return ngx.exit(500)
     end
-    sock:setkeepalive(HOUR * 1000, _M.pool)
-    ngx.say(res)
+    sock:setkeepalive(HOUR * 1000, pool)
+    return res
+end
+
+function _M.unix_socket()
+    ngx.say(_M.unix_call(nil, PAYLOAD, _M.pool))
 end
 
 

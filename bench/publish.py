@@ -31,9 +31,23 @@ def publish(args, records, results):
     print(f"\npublished: {PAGE}, {FOLDER}")
 
 
-def conditions(args):
+def languages(args, records, results, tables):
+    page = ROOT / "docs/languages.md"
+    text = page.read_text()
+    if not MARKS.search(text):
+        raise Failed(f"{page} has lost its marks, <!-- results --> and <!-- end of results -->")
+    out = io.StringIO()
+    print(f"\n{conditions(args, 'languages')}\n", file=out)
+    tables(records, results.notes, out)
+    print(results.disturbance(), file=out)
+    page.write_text(MARKS.sub(lambda m: m[1] + out.getvalue() + "\n" + m[2], text))
+    (FOLDER / "languages.json").write_text(json.dumps(records, indent=1) + "\n")
+    print(f"\npublished: {page}, {FOLDER}")
+
+
+def conditions(args, what="core"):
     quick = " --quick" if args.quick else ""
-    return (f"`scripts/bench core{quick}` on {datetime.date.today()}: {machine.describe()}; "
+    return (f"`scripts/bench {what}{quick}` on {datetime.date.today()}: {machine.describe()}; "
             f"{version([args.nginx, '-v'])}, {version(['wrk', '--version'])}, {version(['gcc', '--version'])}.")
 
 

@@ -92,9 +92,9 @@ class Server:
         self.master_pid = int((self.dir / "nginx.pid").read_text())
         self.worker_pid = machine.children(self.master_pid)[0]
 
-    def configuration(self):
+    def configuration(self, name="bench.conf.in", runtimes=None):
         option = "".join(f"cpu {cpu}" for cpu in self.placement.other)
-        runtimes = "".join(
+        runtimes = runtimes if runtimes is not None else "".join(
             f"nffi_runtime {name} {self.tools.runtime} {{ tasks 1048576; queue 262144; timeout 600s; {spin} "
             f"config '{option}'; }}\n    "
             for name, spin in (("echo", ""), ("echo_spin", f"spin {SPIN_US};")))
@@ -104,7 +104,7 @@ class Server:
             "ROOT": ROOT, "LUA_PATH": self.tools.lua_path, "RUNTIMES": runtimes,
             "SOCKET": self.dir / "echo.sock", "PORT": self.port,
         }
-        text = (ROOT / "nginx-conf/bench.conf.in").read_text()
+        text = (ROOT / "nginx-conf" / name).read_text()
         for word, value in words.items():
             text = text.replace(f"@{word}@", str(value))
         return text
