@@ -1,0 +1,305 @@
+"""Handlers of the tests, each as a def and as an async def where the two may differ."""
+
+import asyncio
+import contextvars
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+import nffi
+
+
+class State:
+    def __init__(self, config):
+        self.config = config
+        self.cancelled = 0
+
+
+def init(config):
+    match config.get("init"):
+        case "raise":
+            raise ValueError("no such luck")
+        case "own":
+            raise nffi.Error(5, "in my own words")
+        case "exit":
+            sys.exit(2)
+        case "fork":
+            os.fork() or os._exit(0)
+    return State(config)
+
+
+def echo(data):
+    return data
+
+
+async def echo_async(data):
+    return data
+
+
+def command(data):
+    name, _, rest = data.decode().partition(" ")
+    return globals()[f"do_{name}"](rest)
+
+
+async def command_async(data):
+    name, _, rest = data.decode().partition(" ")
+    result = globals().get(f"async_{name}", globals().get(f"do_{name}"))(rest)
+    return await result if asyncio.iscoroutine(result) else result
+
+
+# What a handler may return
+
+
+def do_return(rest):
+    return {"str": "päckchen", "none": None, "array": bytearray(b"ab"), "view": memoryview(b"abcd")[1:3], "int": 5,
+            "surrogate": "\udc80"}[rest]
+
+
+# Errors
+
+
+def do_fail(rest):
+    raise nffi.Error(int(rest), "as told")
+
+
+def do_raise(rest):
+    raise ValueError(rest)
+
+
+def do_exit(rest):
+    sys.exit(int(rest))
+
+
+def do_base(rest):
+    raise KeyboardInterrupt("ctrl")
+
+
+async def async_lost_task(rest):
+    async def leave():
+        sys.exit(3)
+
+    asyncio.get_running_loop().create_task(leave())
+    await asyncio.sleep(0.05)
+    return "still here"
+
+
+# Surroundings
+
+
+def do_config(rest):
+    return str(nffi.config().get(rest))
+
+
+def do_state(rest):
+    return str(nffi.state().config.get(rest))
+
+
+def do_environ(rest):
+    return os.environ.get(rest, "none")
+
+
+def do_cwd(rest):
+    return os.getcwd()
+
+
+def do_path(rest):
+    return sys.path[0]
+
+
+def do_program(rest):
+    return f"{sys.executable} {sys.prefix}"
+
+
+def do_utf8(rest):
+    return f"{sys.flags.utf8_mode} {sys.getfilesystemencoding()}"
+
+
+def do_signal(rest):
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except ValueError as error:
+        return str(error)
+    return "taken"
+
+
+def do_terminate(rest):
+    # A child that was started with TERM blocked would sleep on.
+    child = subprocess.Popen(["sleep", "60"])
+    child.terminate()
+    return str(child.wait(10))
+
+
+def do_interval(rest):
+    return f"{sys.getswitchinterval():.6f}"
+
+
+def do_thread(rest):
+    return threading.current_thread().name
+
+
+def do_main(rest):
+    return str(threading.current_thread() is threading.main_thread())
+
+
+def do_request(rest):
+    request = nffi.request()
+    remaining = None if request.deadline is None else request.deadline - time.monotonic()
+    return f"{remaining is not None and 0 < remaining < 30} {request.is_cast} {request.wants_pieces} {request.cancelled()}"
+
+
+def do_own_thread(rest):
+    """A thread of the handler's: without the context there is no request, with it there is."""
+    results = []
+
+    def look():
+        try:
+            results.append(str(nffi.request() is not None))
+        except RuntimeError as error:
+            results.append(str(error))
+
+    for target in (look, lambda context=contextvars.copy_context(): context.run(look)):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+    return " | ".join(results)
+
+
+async def async_to_thread(rest):
+    return await asyncio.to_thread(lambda: str(nffi.request().task > 0))
+
+
+# Waiting
+
+
+def do_sleep(rest):
+    time.sleep(float(rest))
+    return "slept"
+
+
+async def async_sleep(rest):
+    await asyncio.sleep(float(rest))
+    return "slept"
+
+
+def do_until_cancelled(rest):
+    while not nffi.cancelled():
+        time.sleep(0.002)
+    nffi.state().cancelled += 1
+    return "late"
+
+
+async def async_until_cancelled(rest):
+    try:
+        await asyncio.sleep(60)
+    finally:
+        nffi.state().cancelled += 1
+
+
+async def async_stubborn(rest):
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        nffi.state().cancelled += 1
+        return "answered all the same"
+
+
+def do_cancelled(rest):
+    return str(nffi.state().cancelled)
+
+
+def do_spin(rest):
+    end = time.monotonic() + float(rest)
+    while time.monotonic() < end:
+        pass
+    return "spun"
+
+
+# Logging
+
+
+def do_log(rest):
+    level, _, text = rest.partition(" ")
+    logging.getLogger("shop").log(getattr(logging, level), text)
+    return "logged"
+
+
+def do_print(rest):
+    print(rest)
+    print("half a ", end="")
+    print("line")
+    print("to stderr", file=sys.stderr)
+    warnings.warn("careful now")
+    return "printed"
+
+
+def do_log_nffi(rest):
+    nffi.log.warning("plain")
+    logging.warning("of the root")
+    try:
+        raise KeyError("inner")
+    except KeyError:
+        logging.getLogger("shop").exception("with a trace")
+    return "logged"
+
+
+# Pieces
+
+
+def pieces(data):
+    """Every piece, upside down in case."""
+    request = nffi.request()
+    for piece in request.pieces:
+        request.write(piece.swapcase())
+
+
+async def pieces_async(data):
+    request = nffi.request()
+    async for piece in request.pieces:
+        await request.write(piece.swapcase())
+
+
+def flood(data):
+    for number in range(int(data)):
+        nffi.request().write(b"%08d" % number * 512)
+
+
+async def flood_async(data):
+    for number in range(int(data)):
+        await nffi.request().write(b"%08d" % number * 512)
+
+
+def generator(data):
+    for number in range(3):
+        yield f"{data.decode()}{number}"
+
+
+async def generator_async(data):
+    for number in range(3):
+        await asyncio.sleep(0)
+        yield f"{data.decode()}{number}"
+
+
+async def endless(data):
+    try:
+        while True:
+            await nffi.request().write(b"x" * 65536)
+    except BaseException as error:
+        nffi.log.info("ended by %s", type(error).__name__)
+        raise
+
+
+class Service:
+    def method(self, data):
+        return b"m:" + data
+
+    async def __call__(self, data):
+        return b"c:" + data
+
+
+service = Service()
+no_function = 5

@@ -1,0 +1,6 @@
+async def init(config):
+    pass
+
+
+def f(data):
+    pass
