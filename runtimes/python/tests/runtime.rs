@@ -70,7 +70,7 @@ fn an_exception_is_an_answer_and_a_traceback() {
         // Each line of the traceback by itself, with the call.
         let (_, of_call, line) = lines.find(&mut host, "raise ValueError(rest)");
         assert!(of_call > 0 && !line.contains('\n'));
-        assert!(lines.all().iter().all(|line| !line.contains("as told")), "an error of one's own is not logged");
+        assert!(lines.all().iter().all(|line| !line.contains("Error: as told")), "an error of one's own is not logged");
         // Neither ends the thread, nor the loop, nor this process.
         assert_eq!(fails(&mut host, runtime, "exit 2"), (1, "SystemExit: 2".into()));
         assert_eq!(fails(&mut host, runtime, "base"), (1, "KeyboardInterrupt: ctrl".into()));
