@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// Why a call's context was cancelled, by [context.Cause]. Where its deadline has passed it is
-// [context.DeadlineExceeded]; after the handler has returned, [context.Canceled].
+// Why a call's context was cancelled, by [context.Cause]. After the handler has returned it is [context.Canceled].
 var (
 	// ErrCallerGone: the caller waits no more. What the handler returns is dropped.
 	ErrCallerGone = errors.New("nffi: the caller has gone")
@@ -35,7 +34,8 @@ type call struct {
 	mu     sync.Mutex
 	real   context.Context
 	cancel context.CancelCauseFunc
-	cause  error // why it is cancelled
+	until  time.Time // the deadline on Go's clock, once it was asked for
+	cause  error     // why it is cancelled
 }
 
 // callKey finds the call in a context that was derived from it.
@@ -50,11 +50,18 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
+// Deadline is when the caller stops waiting. No timer of ours runs for it: the host cancels the call then, and one of
+// ours would let a handler answer with its own "deadline exceeded" where the caller is to see the host's timeout.
 func (c *call) Deadline() (time.Time, bool) {
 	if c.deadline == 0 {
 		return time.Time{}, false
 	}
-	return c.context().Deadline()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.until.IsZero() {
+		c.until = deadlineTime(c.in.host, c.deadline)
+	}
+	return c.until, true
 }
 
 func (c *call) Done() <-chan struct{} { return c.context().Done() }
@@ -77,18 +84,9 @@ func (c *call) context() context.Context {
 	if c.real != nil {
 		return c.real
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	c.cancel = cancel
-	c.real = ctx
+	c.real, c.cancel = context.WithCancelCause(context.Background())
 	if c.cause != nil {
-		cancel(c.cause)
-	} else if c.deadline != 0 {
-		timed, end := context.WithDeadline(ctx, deadlineTime(c.in.host, c.deadline))
-		c.real = timed
-		c.cancel = func(cause error) {
-			cancel(cause)
-			end()
-		}
+		c.cancel(c.cause)
 	}
 	return c.real
 }

@@ -33,8 +33,8 @@
 // # Calls
 //
 // Each call runs in a goroutine; the option goroutines bounds how many run at once. Its context has the caller's
-// deadline, and is cancelled when the caller has gone: after a timeout, a kill or a disconnect, and when the runtime
-// is told to stop. A panic in the handler is an error answer and a stack trace in the log; one in a goroutine that the
+// deadline, and is cancelled when the caller has gone: after a timeout (within 200 ms of the deadline), a kill or a
+// disconnect; and when the runtime is told to stop. A panic in the handler is an error answer and a stack trace in the log; one in a goroutine that the
 // handler has started ends the worker, as in any Go program.
 //
 // # What not to do
