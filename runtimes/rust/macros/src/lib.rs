@@ -77,3 +77,35 @@ fn export(function: &ItemFn) -> Result<Tokens, Error> {
         };
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exported(function: &str) -> Result<String, String> {
+        let function = syn::parse_str(function).unwrap();
+        export(&function).map(|tokens| tokens.to_string()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn functions_and_async_functions() {
+        let blocking = exported("fn f(request: &[u8]) -> Vec<u8> { request.to_vec() }").unwrap();
+        assert!(blocking.contains("impl :: nffi :: Service for Handler") && !blocking.contains("await"), "{blocking}");
+        let later = exported("async fn f(request: &[u8]) -> Vec<u8> { request.to_vec() }").unwrap();
+        assert!(later.contains("impl :: nffi :: aio :: Service for Handler") && later.contains("await"), "{later}");
+    }
+
+    #[test]
+    fn what_cannot_be_a_handler_is_told() {
+        for (function, message) in [
+            ("fn f() {}", "one argument"),
+            ("fn f(a: &[u8], b: &[u8]) {}", "one argument"),
+            ("fn f(&self) {}", "not a method"),
+            ("fn f<T>(request: T) {}", "cannot be generic"),
+            ("unsafe fn f(request: &[u8]) {}", "cannot be unsafe"),
+        ] {
+            let error = exported(function).unwrap_err();
+            assert!(error.contains(message), "{function}: {error}");
+        }
+    }
+}
