@@ -2,5 +2,7 @@
 
 fn main() {
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    // tests/seed.rs is a host: it exports what a program's Python code looks for.
+    println!("cargo:rustc-link-arg-tests=-rdynamic");
     println!("cargo:rerun-if-changed=build.rs");
 }

@@ -18,7 +18,7 @@ try:
     from ._native import Request
 except ImportError:
     # Outside of a host, say in a unit test of a handler: there are no requests.
-    class Request:
+    class Request:  # type: ignore[no-redef]
         """The request that a handler works on; see `nffi.request()`."""
 
 

@@ -7,6 +7,7 @@ import inspect
 import signal
 import sys
 import threading
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ._context import App, Error, Gone, current_app, current_request, described
@@ -42,7 +43,7 @@ class AsyncServer:
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         if self.app.uvloop != "off":
             try:
-                import uvloop  # type: ignore[import-not-found]
+                import uvloop
 
                 return uvloop.new_event_loop()
             except ImportError:
@@ -123,8 +124,8 @@ class AsyncServer:
         error.__traceback__ = None
 
     @staticmethod
-    def _pieces_of_generator(function):
-        async def handler(data):
+    def _pieces_of_generator(function: Callable[[bytes], Any]) -> Callable[[bytes], Coroutine[Any, Any, None]]:
+        async def handler(data: bytes) -> None:
             request = current_request.get()
             async for piece in function(data):
                 await request.write(piece)
@@ -184,7 +185,7 @@ else:
         """A task whose first step is taken now: most handlers need no other. Before 3.12 a task hands its first
         step to call_soon, from which it is taken here."""
         steps: list[tuple[Any, Any]] = []
-        loop.call_soon = lambda step, *_, context=None: steps.append((step, context))  # type: ignore[method-assign]
+        loop.call_soon = lambda step, *_, context=None: steps.append((step, context))  # type: ignore[assignment]
         try:
             task = asyncio.Task(coroutine, loop=loop)
         finally:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._native import Request, Runtime
@@ -56,7 +57,9 @@ def request() -> Request:
     try:
         return current_request.get()
     except LookupError:
-        raise RuntimeError("nffi.request(): no request here; threads of your own need contextvars.copy_context()") from None
+        raise RuntimeError(
+            "nffi.request(): no request here; threads of your own need contextvars.copy_context()"
+        ) from None
 
 
 def cancelled() -> bool:

@@ -7,12 +7,12 @@ import logging
 import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._context import App, current_app, current_request
 
 if TYPE_CHECKING:
-    from ._native import Runtime
+    pass
 
 # Of syslog.
 ERR, WARN, INFO, DEBUG = 3, 4, 6, 7
@@ -77,7 +77,7 @@ class _Lines(io.RawIOBase):
         # For subprocess: a child writes where the process does.
         return self.descriptor
 
-    def write(self, data) -> int:  # type: ignore[override]
+    def write(self, data: Any) -> int:
         text = getattr(self.unfinished, "text", "") + bytes(data).decode("utf-8", "backslashreplace")
         *lines, self.unfinished.text = text.split("\n")
         for line in lines:
@@ -108,7 +108,7 @@ def install(app: App) -> None:
     root.addHandler(handler)
     sys.stdout, sys.stderr = _stream(INFO, 1), _stream(ERR, 2)
     # What the interpreter itself falls back on.
-    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
+    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr  # type: ignore[misc]
 
 
 def uninstall(app: App) -> None:

@@ -8,7 +8,9 @@ import inspect
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Callable
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 from ._asyncio import AsyncServer
 from ._context import App, Error, current_app, described
@@ -99,15 +101,13 @@ def find(module: Any, path: str) -> Callable[..., Any]:
             raise Error(1, f"{module.__name__} has no {path}") from None
     if not callable(found):
         raise Error(1, f"{module.__name__}.{path} is no function, but {type(found).__name__}")
-    return found
+    return cast("Callable[..., Any]", found)
 
 
 def is_async(handler: Any) -> bool:
     """Of a function, of a bound method, or of an object that can be called."""
-    for function in (handler, getattr(handler, "__call__", None)):
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            return True
-    return False
+    functions = (handler, type(handler).__call__)
+    return any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in functions)
 
 
 def seed(module: str, function: str, cfg: int, cfg_len: int | None, queue: int) -> int:
@@ -125,5 +125,7 @@ def seed(module: str, function: str, cfg: int, cfg_len: int | None, queue: int) 
             return int(init(cfg, cfg_len, queue))
         return int(init(cfg, queue))
     except BaseException as error:
-        write_exception(f"ffi_python3: {module},{function}", error)
+        # To the host's log where there is one already, else to the process's own standard error.
+        print(f"ffi_python3: {module},{function}: {described(error)}", file=sys.stderr)
+        traceback.print_exception(error)
         return 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._native import Request
@@ -38,4 +39,5 @@ class Pieces:
 
 
 def write(request: Request, piece: object) -> Awaitable[None]:
-    return request._server.write(request, piece)
+    waiting: Awaitable[None] = request._server.write(request, piece)
+    return waiting

@@ -6,7 +6,8 @@ import contextvars
 import inspect
 import signal
 import threading
-from typing import TYPE_CHECKING, Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, Any
 
 from ._context import App, Error, Gone, current_app, current_request, described
 from ._logging import uninstall, write_exception
@@ -80,8 +81,8 @@ class ThreadServer:
         error.__traceback__ = None
 
     @staticmethod
-    def _pieces_of_generator(function):
-        def handler(data):
+    def _pieces_of_generator(function: Callable[[bytes], Any]) -> Callable[[bytes], None]:
+        def handler(data: bytes) -> None:
             request = current_request.get()
             for piece in function(data):
                 request.write(piece)

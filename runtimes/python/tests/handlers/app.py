@@ -56,8 +56,14 @@ async def command_async(data):
 
 
 def do_return(rest):
-    return {"str": "päckchen", "none": None, "array": bytearray(b"ab"), "view": memoryview(b"abcd")[1:3], "int": 5,
-            "surrogate": "\udc80"}[rest]
+    return {
+        "str": "päckchen",
+        "none": None,
+        "array": bytearray(b"ab"),
+        "view": memoryview(b"abcd")[1:3],
+        "int": 5,
+        "surrogate": "\udc80",
+    }[rest]
 
 
 # Errors
@@ -149,7 +155,8 @@ def do_main(rest):
 def do_request(rest):
     request = nffi.request()
     remaining = None if request.deadline is None else request.deadline - time.monotonic()
-    return f"{remaining is not None and 0 < remaining < 30} {request.is_cast} {request.wants_pieces} {request.cancelled()}"
+    waits = remaining is not None and 0 < remaining < 30
+    return f"{waits} {request.is_cast} {request.wants_pieces} {request.cancelled()}"
 
 
 def do_own_thread(rest):
@@ -162,7 +169,8 @@ def do_own_thread(rest):
         except RuntimeError as error:
             results.append(str(error))
 
-    for target in (look, lambda context=contextvars.copy_context(): context.run(look)):
+    context = contextvars.copy_context()
+    for target in (look, lambda: context.run(look)):
         thread = threading.Thread(target=target)
         thread.start()
         thread.join()
@@ -233,7 +241,7 @@ def do_print(rest):
     print("half a ", end="")
     print("line")
     print("to stderr", file=sys.stderr)
-    warnings.warn("careful now")
+    warnings.warn("careful now", stacklevel=1)
     return "printed"
 
 
