@@ -79,7 +79,8 @@ impl Venv {
         let about = |what: String| format!("option \"venv\": {}: {what}", dir.display());
         let hint = "is it a venv? python3 -m venv makes one";
         let dir = dir.canonicalize().map_err(|e| about(e.to_string()))?;
-        let config = fs::read_to_string(dir.join("pyvenv.cfg")).map_err(|e| about(format!("pyvenv.cfg: {e}; {hint}")))?;
+        let config =
+            fs::read_to_string(dir.join("pyvenv.cfg")).map_err(|e| about(format!("pyvenv.cfg: {e}; {hint}")))?;
         let value = |names: &[&str]| {
             config.lines().find_map(|line| {
                 let (name, value) = line.split_once('=')?;
@@ -194,7 +195,9 @@ mod tests {
             fs::create_dir_all(prefix.join(dir)).expect("a folder");
         }
         let home = prefix.join("bin");
-        for file in [format!("lib/libpython3.{minor}.so.1.0"), format!("bin/python3.{minor}"), "venv/bin/python3".into()] {
+        for file in
+            [format!("lib/libpython3.{minor}.so.1.0"), format!("bin/python3.{minor}"), "venv/bin/python3".into()]
+        {
             fs::write(prefix.join(file), "").expect("a file");
         }
         let config = format!("home = {}\nversion = 3.{venv_minor}.2\n", home.display());

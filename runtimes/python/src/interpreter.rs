@@ -55,11 +55,13 @@ fn on_its_thread(python: Python) -> Result<Core, String> {
     let main = move || {
         unblock_signals();
         let result = boot(&python);
-        let failed = result.is_err();
+        let started = result.is_ok();
         // The receiver waits below.
         let _ = tell.send(result);
-        while !failed {
-            thread::park();
+        if started {
+            loop {
+                thread::park();
+            }
         }
     };
     thread::Builder::new()

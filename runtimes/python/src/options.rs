@@ -60,7 +60,9 @@ impl Options {
                     let (least, most) = (Duration::from_micros(10), Duration::from_secs(1));
                     options.switch_interval = time(&name, &one(&name, &value)?, least, most)?;
                 }
-                "grace" => options.grace = time(&name, &one(&name, &value)?, Duration::ZERO, Duration::from_secs(3600))?,
+                "grace" => {
+                    options.grace = time(&name, &one(&name, &value)?, Duration::ZERO, Duration::from_secs(3600))?
+                }
                 "uvloop" => options.uvloop = word(&name, &one(&name, &value)?, &["on", "off", "auto"])?,
                 "log_level" => {
                     options.log_level =

@@ -114,7 +114,10 @@ fn what_is_wrong_with_a_handler_is_told() {
     assert_eq!(refused(&mut host, "app:missing", ""), "app has no missing");
     assert_eq!(refused(&mut host, "app:no_function", ""), "app.no_function is no function, but int");
     assert!(refused(&mut host, "async_init:f", "").contains("must be a def"));
-    assert!(refused(&mut host, "no_init:f", r#""greeting":"x""#).starts_with("unknown options \"greeting\": no_init has no"));
+    assert!(
+        refused(&mut host, "no_init:f", r#""greeting":"x""#)
+            .starts_with("unknown options \"greeting\": no_init has no")
+    );
     assert!(refused(&mut host, "app:echo_async", r#""uvloop":"on""#).starts_with("ModuleNotFoundError"));
     assert!(refused(&mut host, "app:echo", r#""threads":"many""#).contains("\"threads\""));
 }
@@ -154,8 +157,7 @@ fn a_thousand_that_sleep_take_as_long_as_one() {
     let mut host = TestHost::lock();
     let runtime = load(&mut host, "app:command_async", "");
     let begin = Instant::now();
-    let mut calls: Vec<_> =
-        (0..1000).map(|_| host.submit(runtime, b"sleep 0.1", SOON).expect("taken")).collect();
+    let mut calls: Vec<_> = (0..1000).map(|_| host.submit(runtime, b"sleep 0.1", SOON).expect("taken")).collect();
     while !calls.is_empty() {
         for (_, answer) in host.wait_any(&mut calls) {
             assert_eq!(answer.expect("an answer"), b"slept");

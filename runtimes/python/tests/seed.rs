@@ -47,10 +47,8 @@ impl Queue {
         let mut tasks = self.tasks.lock().expect("no panic");
         tasks.waiting.push_back(Box::into_raw(task) as usize);
         self.news.notify_all();
-        let (mut tasks, late) = self
-            .news
-            .wait_timeout_while(tasks, common::SOON, |tasks| tasks.answers.is_empty())
-            .expect("no panic");
+        let (mut tasks, late) =
+            self.news.wait_timeout_while(tasks, common::SOON, |tasks| tasks.answers.is_empty()).expect("no panic");
         assert!(!late.timed_out(), "nobody answers");
         tasks.answers.remove(0)
     }

@@ -63,7 +63,11 @@ impl Host {
             return Err(format!("the host has ABI {}, this runtime needs {}", host.abi, abi::NFFI_ABI));
         }
         if (host.size as usize) < size_of::<abi::nffi_host>() {
-            return Err(format!("the host's table has {} bytes, {} are needed", host.size, size_of::<abi::nffi_host>()));
+            return Err(format!(
+                "the host's table has {} bytes, {} are needed",
+                host.size,
+                size_of::<abi::nffi_host>()
+            ));
         }
         Ok(Self { table: Table::of(host)?, queue, closed: RwLock::new(false) })
     }
@@ -158,7 +162,7 @@ impl Host {
         let (mut data, mut len) = (ptr::null_mut(), 0);
         // SAFETY: the two are this function's own.
         let code = self.open(abi::NFFI_GONE, |table| unsafe { (table.read)(task, &mut data, &mut len) });
-        if code != abi::NFFI_OK as i32 {
+        if code != abi::NFFI_OK {
             return (code, None);
         }
         let piece = if data.is_null() {

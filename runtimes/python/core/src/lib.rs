@@ -33,11 +33,11 @@ use pyo3::prelude::*;
 #[pymodule(name = "_native")]
 mod native {
     #[pymodule_export]
+    use crate::package::environ;
+    #[pymodule_export]
     use crate::request::Request;
     #[pymodule_export]
     use crate::runtime::Runtime;
-    #[pymodule_export]
-    use crate::package::environ;
 }
 
 /// Runs `nffi._start.start(runtime, options)`, which returns None or what went wrong.

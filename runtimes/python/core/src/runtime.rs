@@ -60,12 +60,7 @@ pub struct Runtime(Arc<Shared>);
 
 impl Runtime {
     pub fn new(host: Host) -> Self {
-        Self(Arc::new(Shared {
-            host,
-            pool: Pool::default(),
-            server: OnceLock::new(),
-            batch: Mutex::default(),
-        }))
+        Self(Arc::new(Shared { host, pool: Pool::default(), server: OnceLock::new(), batch: Mutex::default() }))
     }
 }
 
