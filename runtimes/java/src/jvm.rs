@@ -12,7 +12,7 @@ use std::{
 use jni::{JavaVM, sys};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-use crate::libjvm::Found;
+use crate::libjvm::{self, Found};
 
 const JAR: &str = "nffi.jar";
 
@@ -54,10 +54,19 @@ impl Settings {
         if !self.options.iter().any(|option| option.starts_with("-XX:+Use") && option.ends_with("GC")) {
             all.push(b"-XX:+UseSerialGC".to_vec());
         }
+        // By default a JVM takes a quarter of the memory, and each worker has one.
+        if !self.options.iter().any(|option| sizes_heap(option)) {
+            all.extend([b"-Xms16m".to_vec(), b"-Xmx256m".to_vec()]);
+        }
         all.extend(self.options.iter().map(|option| option.as_bytes().to_vec()));
         all.push([b"-Djava.class.path=", self.jar.as_os_str().as_bytes()].concat());
         all
     }
+}
+
+fn sizes_heap(option: &str) -> bool {
+    ["-Xms", "-Xmx"].iter().any(|prefix| option.starts_with(prefix))
+        || ["HeapSize", "RAMPercentage", "MaxRAM"].iter().any(|part| option.contains(part))
 }
 
 static CHECKED: Mutex<Option<Settings>> = Mutex::new(None);
@@ -96,6 +105,14 @@ pub fn start(settings: &Settings) -> Result<JavaVM, String> {
     let vm = create(&settings.jvm.library, settings.arguments())?;
     *running = Some((settings.clone(), vm.clone()));
     Ok(vm)
+}
+
+/// The JVM that runs, whoever started it; else one of default settings.
+pub fn start_any() -> Result<JavaVM, String> {
+    if let Some((_, vm)) = lock(&RUNNING).as_ref() {
+        return Ok(vm.clone());
+    }
+    start(&Settings::new(libjvm::find(None)?, None, &[])?)
 }
 
 /// The calling thread stays attached: it ends soon, and is detached then.
@@ -200,14 +217,22 @@ mod tests {
         assert_eq!(settings("/b", &["-Xmx1g"]).differs(&first), Some("java_home"));
     }
 
+    fn arguments(options: &[&str], prefix: &str) -> Vec<String> {
+        let all = settings("/a", options).arguments().into_iter().map(|a| String::from_utf8_lossy(&a).into_owned());
+        all.filter(|argument| argument.starts_with(prefix)).collect()
+    }
+
     #[test]
     fn one_collector_only() {
-        let collectors = |options: &[&str]| -> Vec<String> {
-            let all = settings("/a", options).arguments().into_iter().map(|a| String::from_utf8_lossy(&a).into_owned());
-            all.filter(|argument| argument.starts_with("-XX:+Use")).collect()
-        };
-        assert_eq!(collectors(&["-Xmx1g"]), ["-XX:+UseSerialGC"]);
-        assert_eq!(collectors(&["-XX:+UseParallelGC"]), ["-XX:+UseParallelGC"]);
+        assert_eq!(arguments(&["-Xmx1g"], "-XX:+Use"), ["-XX:+UseSerialGC"]);
+        assert_eq!(arguments(&["-XX:+UseParallelGC"], "-XX:+Use"), ["-XX:+UseParallelGC"]);
+    }
+
+    #[test]
+    fn a_heap_of_their_own() {
+        assert_eq!(arguments(&[], "-Xm"), ["-Xms16m", "-Xmx256m"]);
+        assert_eq!(arguments(&["-Xmx8m"], "-Xm"), ["-Xmx8m"]);
+        assert_eq!(arguments(&["-XX:MaxRAMPercentage=5"], "-Xm"), [""; 0]);
     }
 
     #[test]

@@ -18,4 +18,5 @@ mod exports;
 mod jvm;
 mod libjvm;
 mod natives;
+mod seed;
 mod signals;

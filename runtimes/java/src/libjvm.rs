@@ -12,6 +12,8 @@ pub const VIRTUAL: u32 = 21;
 
 const PLACE: &str = "lib/server/libjvm.so";
 const ROOTS: &str = "/usr/lib/jvm";
+/// What `java` is on a system of Debian's kind.
+const ALTERNATIVE: &str = "/etc/alternatives/java";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -30,7 +32,7 @@ pub fn find(java_home: Option<&Path>) -> Result<Found, String> {
         let home = PathBuf::from(home);
         return in_home(&home).ok_or_else(|| format!("JAVA_HOME is {0}, but there is no {PLACE} in {0}", home.display()))?;
     }
-    usual(Path::new(ROOTS)).ok_or_else(|| {
+    usual(Path::new(ROOTS), Path::new(ALTERNATIVE)).ok_or_else(|| {
         format!("no JVM: {ROOTS} has no {PLACE} of Java {OLDEST} or later. Install one (Debian: openjdk-17-jre-headless), or say java_home")
     })
 }
@@ -44,9 +46,12 @@ fn in_home(home: &Path) -> Option<Result<Found, String>> {
     })
 }
 
-/// The distribution's default, else the newest.
-fn usual(roots: &Path) -> Option<Found> {
-    if let Some(Ok(found)) = in_home(&roots.join("default-java")) {
+/// The distribution's default, else the system's choice, else the newest.
+fn usual(roots: &Path, java: &Path) -> Option<Found> {
+    let default = in_home(&roots.join("default-java"));
+    // bin/java leads to its home.
+    let chosen = || in_home(fs::canonicalize(java).ok()?.parent()?.parent()?);
+    if let Some(Ok(found)) = default.or_else(chosen) {
         return Some(found);
     }
     let homes = fs::read_dir(roots).ok()?.flatten().map(|entry| entry.path());
@@ -115,14 +120,19 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_is_taken_where_there_is_no_default() {
+    fn the_default_then_the_systems_choice_then_the_newest() {
         let homes = Homes::new("usual");
-        assert_eq!(usual(&homes.0), None);
+        let version = |java: &Path| usual(&homes.0, java).map(|found| found.version.unwrap());
+        let none = homes.0.join("none");
+        assert_eq!(version(&none), None);
         homes.add("a-25", "JAVA_VERSION=\"25\"\n");
-        homes.add("b-17", "JAVA_VERSION=\"17.0.1\"\n");
+        let chosen = homes.add("b-21", "JAVA_VERSION=\"21.0.1\"\n");
         homes.add("c-11", "JAVA_VERSION=\"11.0.1\"\n");
-        assert_eq!(usual(&homes.0).unwrap().version, Some(25));
+        fs::create_dir(chosen.join("bin")).unwrap();
+        fs::write(chosen.join("bin/java"), "").unwrap();
+        assert_eq!(version(&none), Some(25));
+        assert_eq!(version(&chosen.join("bin/java")), Some(21));
         homes.add("default-java", "JAVA_VERSION=\"17.0.1\"\n");
-        assert_eq!(usual(&homes.0).unwrap().version, Some(17));
+        assert_eq!(version(&chosen.join("bin/java")), Some(17));
     }
 }

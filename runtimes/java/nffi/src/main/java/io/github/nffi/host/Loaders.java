@@ -23,7 +23,7 @@ final class Loaders {
     static URLClassLoader take(Options options) throws StartException {
         if (!options.fresh()) {
             synchronized (IDLE) {
-                URLClassLoader kept = IDLE.remove(options.own().json());
+                URLClassLoader kept = IDLE.remove(options.text());
                 if (kept != null) {
                     return kept;
                 }
@@ -35,7 +35,7 @@ final class Loaders {
     static void give(URLClassLoader loader, Options options) {
         if (!options.fresh()) {
             synchronized (IDLE) {
-                if (IDLE.putIfAbsent(options.own().json(), loader) == null) {
+                if (IDLE.putIfAbsent(options.text(), loader) == null) {
                     return;
                 }
             }

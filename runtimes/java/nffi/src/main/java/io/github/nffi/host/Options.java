@@ -11,8 +11,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** The options as config.rs has read and checked them. */
-record Options(String handler, boolean fresh, int threads, String logLevel, List<Path> classPath, Config own) {
+/** The options as config.rs has read and checked them. {@code text} is the configuration as it was given. */
+record Options(String text, String handler, boolean fresh, int threads, String logLevel, List<Path> classPath, Config own) {
     /** {@link #threads} where each call gets a virtual thread. */
     static final int VIRTUAL = -1;
 
@@ -36,7 +36,7 @@ record Options(String handler, boolean fresh, int threads, String logLevel, List
             }
             own.computeIfAbsent(name, key -> new ArrayList<>()).add(List.copyOf(values));
         }
-        return new Options(handler, fresh, threads, logLevel, List.copyOf(classPath), new Config(json, own));
+        return new Options(json, handler, fresh, threads, logLevel, List.copyOf(classPath), new Config(json, own));
     }
 
     private static String text(DataInputStream in) throws IOException {

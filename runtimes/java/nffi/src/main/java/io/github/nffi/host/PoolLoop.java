@@ -36,18 +36,13 @@ final class PoolLoop {
         Batch batch = new Batch(service.host());
         boolean stop = false;
         while (!stop) {
-            Task own = null;
             // More than one only where there is nobody to run it: it would wait behind a slow first.
             int count = batch.exchange(running.get() >= most ? Batch.MOST : 1, -1);
+            Task own = null;
             for (int i = 0; i < count; i++) {
                 int kind = batch.next();
                 if (kind == Host.CALL) {
-                    Task task = service.accept(batch);
-                    if (task != null && own == null && admit()) {
-                        own = task;
-                    } else if (task != null) {
-                        waiting.add(task);
-                    }
+                    own = takeIn(batch, own);
                 } else if (kind == Host.STOP) {
                     stop = true;
                 } else {
@@ -57,6 +52,18 @@ final class PoolLoop {
             work(own, batch);
         }
         closing.leave(batch);
+    }
+
+    /** The task for this thread to run, where it may run one and has none yet; all others wait. */
+    private Task takeIn(Batch batch, Task own) {
+        Task task = service.accept(batch);
+        if (task != null && own == null && admit()) {
+            return task;
+        }
+        if (task != null) {
+            waiting.add(task);
+        }
+        return own;
     }
 
     private boolean admit() {
@@ -74,14 +81,17 @@ final class PoolLoop {
     private void work(Task own, Batch batch) {
         Task task = own;
         while (task != null || (!waiting.isEmpty() && admit())) {
-            for (task = task != null ? task : waiting.poll(); task != null; task = waiting.poll()) {
-                if (task.begin()) {
-                    // The answer before goes out now: this task may take long.
-                    batch.flush();
-                    service.finish(task, service.run(handler, task), batch);
+            try {
+                for (task = task != null ? task : waiting.poll(); task != null; task = waiting.poll()) {
+                    if (task.begin()) {
+                        // The answer before goes out now: this task may take long.
+                        batch.flush();
+                        service.finish(task, service.run(handler, task), batch);
+                    }
                 }
+            } finally {
+                running.decrementAndGet();
             }
-            running.decrementAndGet();
         }
     }
 }

@@ -129,12 +129,22 @@ final class Service {
 
     /** A loop's thread that has not been started yet. */
     LoopThread thread(Runnable loop, String name, boolean mayNotWait) {
-        LoopThread thread = new LoopThread(() -> {
-            OF_THREAD.set(this);
-            loop.run();
-        }, name, mayNotWait);
+        LoopThread thread = new LoopThread(() -> runLoop(loop), name, mayNotWait);
         thread.setContextClassLoader(loader);
         return thread;
+    }
+
+    private void runLoop(Runnable loop) {
+        OF_THREAD.set(this);
+        for (;;) {
+            try {
+                loop.run();
+                return;
+            } catch (Throwable e) {
+                // No memory for a few bytes, most likely. A runtime without threads would be worse than a lost call.
+                log(null, Host.ERR, Logs.trace(e));
+            }
+        }
     }
 
     /** What the batch stands at becomes a task; null where there is no memory for it, and it has been answered. */
@@ -145,7 +155,7 @@ final class Service {
             tasks.put(id, task);
             // CANCEL may have gone to another thread, before there was anything to find.
             if (host.cancelled(id) && task.cancel()) {
-                finish(task, Outcome.CANCELLED, batch);
+                send(task, Outcome.CANCELLED, batch);
                 return null;
             }
             return task;
@@ -178,8 +188,8 @@ final class Service {
 
     /** Runs the handler here, and says how it ended. */
     Outcome run(Handler blocking, Task task) {
-        CALL.set(task);
         try {
+            CALL.set(task);
             task.runsHere();
             return Outcome.answer(task.last(orNothing(blocking.call(task))));
         } catch (Throwable e) {

@@ -1,0 +1,114 @@
+package io.github.nffi.host;
+
+import io.github.nffi.AsyncHandler;
+import io.github.nffi.Config;
+import io.github.nffi.Handler;
+import io.github.nffi.NffiException;
+import io.github.nffi.Request;
+import java.nio.charset.StandardCharsets;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/** Handlers that the tests name. */
+final class Handlers {
+    /** What the running test waits for, and what waits for it. */
+    static volatile CountDownLatch gate;
+    static final AtomicInteger INTERRUPTED = new AtomicInteger();
+    static final AtomicInteger RUNNING = new AtomicInteger();
+    static final AtomicInteger MOST = new AtomicInteger();
+    static volatile boolean closed;
+    static volatile CompletableFuture<byte[]> pending;
+
+    private Handlers() {
+    }
+
+    static void reset() {
+        gate = new CountDownLatch(1);
+        INTERRUPTED.set(0);
+        RUNNING.set(0);
+        MOST.set(0);
+        closed = false;
+        pending = new CompletableFuture<>();
+    }
+
+    /** "wait" waits for the gate; all else is answered with itself. */
+    static final class Blocking implements Handler {
+        @Override
+        public void init(Config config) throws Exception {
+            String failure = config.get("fail");
+            if (failure != null) {
+                throw new NffiException(failure);
+            }
+        }
+
+        @Override
+        public byte[] call(Request request) throws Exception {
+            MOST.accumulateAndGet(RUNNING.incrementAndGet(), Math::max);
+            try {
+                switch (request.text()) {
+                    case "wait" -> gate.await();
+                    case "fail" -> throw new NffiException(42, "no");
+                    case "throw" -> throw new IllegalStateException("bad");
+                    case "null" -> {
+                        return null;
+                    }
+                    case "overflow" -> {
+                        return overflow(0);
+                    }
+                    case "interrupted?" -> {
+                        return Boolean.toString(Thread.interrupted()).getBytes(StandardCharsets.UTF_8);
+                    }
+                    case "write" -> {
+                        request.output().write("piece".getBytes(StandardCharsets.UTF_8));
+                        request.output().flush();
+                        request.output().write("last ".getBytes(StandardCharsets.UTF_8));
+                        return "one".getBytes(StandardCharsets.UTF_8);
+                    }
+                    default -> {
+                        return request.bytes();
+                    }
+                }
+            } catch (InterruptedException e) {
+                INTERRUPTED.incrementAndGet();
+                throw e;
+            } finally {
+                RUNNING.decrementAndGet();
+            }
+            return request.bytes();
+        }
+
+        private static byte[] overflow(int depth) {
+            return depth < 0 ? null : overflow(depth + 1);
+        }
+
+        @Override
+        public void close() {
+            closed = true;
+        }
+    }
+
+    /** "pending" is answered by the test; "read" by what it reads, on the loop's thread. */
+    static final class Async implements AsyncHandler {
+        @Override
+        public CompletableFuture<byte[]> call(Request request) throws Exception {
+            return switch (request.text()) {
+                case "pending" -> pending;
+                case "null" -> null;
+                case "throw" -> throw new IllegalStateException("bad");
+                case "later" -> CompletableFuture.supplyAsync(() -> {
+                    throw new IllegalStateException("later");
+                });
+                default -> CompletableFuture.completedFuture(request.bytes());
+            };
+        }
+
+        @Override
+        public void close() {
+            closed = true;
+        }
+    }
+
+    static final class Neither {
+    }
+}

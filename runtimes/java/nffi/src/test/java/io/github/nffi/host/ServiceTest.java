@@ -1,0 +1,224 @@
+package io.github.nffi.host;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.nffi.Config;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(30)
+class ServiceTest {
+    private final FakeHost host = new FakeHost();
+    private boolean started;
+
+    @BeforeEach
+    void reset() {
+        Handlers.reset();
+    }
+
+    @AfterEach
+    void stopped() throws InterruptedException {
+        if (started) {
+            Handlers.gate.countDown();
+            host.stop();
+            assertTrue(host.stopped.await(10, TimeUnit.SECONDS), "stopped() after STOP");
+            assertTrue(Handlers.closed, "the handler was closed");
+        }
+        assertEquals(List.of(), host.errors);
+    }
+
+    private void start(Class<?> handler, int threads, String... own) throws StartException {
+        Map<String, List<List<String>>> options = new HashMap<>();
+        for (int i = 0; i < own.length; i += 2) {
+            options.put(own[i], List.of(List.of(own[i + 1])));
+        }
+        Config config = new Config(handler.getName() + options, options);
+        Service.start(host, new Options(config.toString(), handler.getName(), false, threads, "info", List.of(), config));
+        started = true;
+    }
+
+    private static void await(BooleanSupplier condition) {
+        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(10);
+        while (!condition.getAsBoolean()) {
+            assertTrue(System.nanoTime() < end, "not in 10 s");
+            Thread.onSpinWait();
+        }
+    }
+
+    private void assertAnswer(int status, String text, long task) {
+        assertEquals(new FakeHost.Answer(status, text), host.answer(task));
+    }
+
+    private void assertStartFails(String message, Class<?> handler, String... own) {
+        assertEquals(message, assertThrows(StartException.class, () -> start(handler, 1, own)).getMessage());
+    }
+
+    @Test
+    void answersAndErrors() throws StartException {
+        start(Handlers.Blocking.class, 2);
+        assertAnswer(0, "hello", host.call("hello"));
+        assertAnswer(0, "", host.call(""));
+        assertAnswer(0, "", host.call("null"));
+        assertAnswer(42, "no", host.call("fail"));
+        assertEquals(List.of(), host.log);
+        assertAnswer(1, "java.lang.IllegalStateException: bad", host.call("throw"));
+        assertEquals("3 call java.lang.IllegalStateException: bad", host.log.get(0));
+        assertTrue(host.log.get(1).startsWith("3 call     at io.github.nffi.host.Handlers$Blocking.call"), host.log.get(1));
+        assertAnswer(1, "java.lang.StackOverflowError", host.call("overflow"));
+        assertAnswer(0, "still here", host.call("still here"));
+    }
+
+    @Test
+    void largeAnswersAndManyOfThem() throws StartException {
+        start(Handlers.Async.class, 0);
+        String large = "x".repeat(60_000);
+        List<Long> tasks = new ArrayList<>();
+        for (int i = 0; i < 200; i++) {
+            tasks.add(host.call(i % 40 == 0 ? large : "task " + i));
+        }
+        for (int i = 0; i < 200; i++) {
+            assertAnswer(0, i % 40 == 0 ? large : "task " + i, tasks.get(i));
+        }
+    }
+
+    @Test
+    void noMoreAtOnceThanThreads() throws StartException {
+        start(Handlers.Blocking.class, 2);
+        List<Long> tasks = new ArrayList<>();
+        for (int i = 0; i < 20; i++) {
+            tasks.add(host.call("wait"));
+        }
+        await(() -> Handlers.RUNNING.get() == 2);
+        Handlers.gate.countDown();
+        for (long task : tasks) {
+            assertAnswer(0, "wait", task);
+        }
+        assertEquals(2, Handlers.MOST.get());
+    }
+
+    @Test
+    void cancelInterruptsTheOneAndNotTheNext() throws StartException {
+        start(Handlers.Blocking.class, 1);
+        long running = host.call("wait");
+        await(() -> Handlers.RUNNING.get() == 1);
+        host.cancel(running);
+        assertAnswer(1, "cancelled", running);
+        assertEquals(1, Handlers.INTERRUPTED.get());
+        assertAnswer(0, "false", host.call("interrupted?"));
+        assertEquals(List.of(), host.log);
+    }
+
+    @Test
+    void cancelEndsWhatWaitsWhileAllThreadsAreBusy() throws StartException {
+        start(Handlers.Blocking.class, 1);
+        long running = host.call("wait");
+        await(() -> Handlers.RUNNING.get() == 1);
+        long waiting = host.call("never runs");
+        host.cancel(waiting);
+        assertAnswer(1, "cancelled", waiting);
+        assertFalse(host.answers.containsKey(running));
+        Handlers.gate.countDown();
+        assertAnswer(0, "wait", running);
+    }
+
+    @Test
+    void cancelThatCameBeforeItsCall() throws StartException {
+        start(Handlers.Blocking.class, 1);
+        host.cancelled.add(101L);
+        assertAnswer(1, "cancelled", host.call("wait"));
+        assertEquals(0, Handlers.MOST.get());
+    }
+
+    @Test
+    void futures() throws StartException {
+        start(Handlers.Async.class, 0);
+        assertAnswer(0, "now", host.call("now"));
+        long pending = host.call("pending");
+        assertAnswer(0, "not held up", host.call("not held up"));
+        Handlers.pending.complete("done".getBytes(StandardCharsets.UTF_8));
+        assertAnswer(0, "done", pending);
+        assertAnswer(1, "java.lang.IllegalStateException: bad", host.call("throw"));
+        assertAnswer(1, "java.lang.IllegalStateException: later", host.call("later"));
+        assertAnswer(1, "java.lang.NullPointerException: the handler returned null instead of a future", host.call("null"));
+    }
+
+    @Test
+    void cancelCancelsTheFuture() throws StartException {
+        start(Handlers.Async.class, 0);
+        long pending = host.call("pending");
+        assertAnswer(0, "x", host.call("x"));
+        host.cancel(pending);
+        assertAnswer(1, "cancelled", pending);
+        assertTrue(Handlers.pending.isCancelled());
+    }
+
+    @Test
+    void piecesBothWays() throws StartException {
+        start(Handlers.Blocking.class, 1);
+        host.pieces.addAll(List.of("b", "AGAIN", "c"));
+        long task = host.call("a", Host.MORE);
+        // READABLE follows AGAIN, and never comes before.
+        await(() -> host.piecesLeft() == 1);
+        host.signal(Host.READABLE, task);
+        assertAnswer(0, "abc", task);
+        assertAnswer(0, "last one", host.call("write"));
+        assertEquals(List.of("piece"), host.written);
+    }
+
+    @Test
+    void writingWaitsWhileTheWindowIsFull() throws StartException {
+        start(Handlers.Blocking.class, 1);
+        host.window = Host.FULL;
+        long task = host.call("write");
+        await(() -> !host.written.isEmpty());
+        assertFalse(host.answers.containsKey(task));
+        host.window = Host.OK;
+        host.signal(Host.WRITABLE, task);
+        assertAnswer(0, "last one", task);
+        host.window = Host.GONE;
+        assertAnswer(1, "java.io.IOException: the caller has gone", host.call("write"));
+    }
+
+    @Test
+    void theLoopsThreadDoesNotWait() throws StartException {
+        start(Handlers.Async.class, 0);
+        host.pieces.add("AGAIN");
+        long task = host.call("a", Host.MORE);
+        String said = "java.lang.IllegalStateException: would wait on the thread that takes requests in: use a thread of your own";
+        assertAnswer(1, said, task);
+    }
+
+    @Test
+    void stopCancelsWhatDoesNotEnd() throws StartException {
+        start(Handlers.Blocking.class, 2);
+        long running = host.call("wait");
+        await(() -> Handlers.RUNNING.get() == 1);
+        host.stop();
+        assertAnswer(1, "cancelled", running);
+        assertEquals(1, Handlers.INTERRUPTED.get());
+    }
+
+    @Test
+    void startsThatFail() {
+        assertStartFails("told to", Handlers.Blocking.class, "fail", "told to");
+        assertStartFails("unknown option \"x\": neither the Java host nor " + Handlers.Blocking.class.getName() + " knows it",
+                Handlers.Blocking.class, "x", "1");
+        assertStartFails("handler " + Handlers.Neither.class.getName()
+                + ": implements neither io.github.nffi.Handler nor io.github.nffi.AsyncHandler", Handlers.Neither.class);
+        Options missing = new Options("{}", "no.Such", true, 1, "info", List.of(), new Config("{}", Map.of()));
+        StartException e = assertThrows(StartException.class, () -> Service.start(host, missing));
+        assertEquals("handler no.Such: no such class on class_path []", e.getMessage());
+    }
+}
