@@ -1,6 +1,6 @@
 //! Handlers that are async functions, on tokio.
 //!
-//! ```
+//! ```standalone_crate
 //! use std::time::Duration;
 //!
 //! #[nffi::handler]

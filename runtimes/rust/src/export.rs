@@ -70,7 +70,7 @@ pub unsafe fn init<S: Service>(
 ) -> c_int {
     // SAFETY: as the caller promises.
     unsafe {
-        init_with(host, queue, cfg, len, err, err_cap, pool::default_threads, |start, config| {
+        init_with(host, queue, cfg, len, err, err_cap, S::default_threads, |start, config| {
             pool::start::<S>(start, config)
         })
     }
@@ -109,7 +109,7 @@ pub(crate) unsafe fn init_with<C: DeserializeOwned>(
             log::install(place);
             panics::install();
             let _here = log::enter(place);
-            let context = Context { threads: options.threads.unwrap_or_else(default_threads) };
+            let context = Context { threads: options.threads.unwrap_or_else(default_threads).max(1) };
             let result = panics::catch(|| start(&Start { host, options, context }, config)).flatten();
             result.map_err(|error| error.message().to_owned())
         })

@@ -1,4 +1,28 @@
 //! Runtimes in Rust: one function, called from nginx without blocking it.
+//!
+//! ```standalone_crate
+//! #[nffi::handler]
+//! fn hello(request: &[u8]) -> Result<Vec<u8>, String> {
+//!     Ok([b"hello, ", request].concat())
+//! }
+//! ```
+//!
+//! in a crate with `crate-type = ["cdylib"]` is a library for `nffi_runtime` in nginx.conf; Lua gets
+//! its answers by `nffi.call`. An `async fn` runs on tokio. State and options need a [`Service`] (or
+//! an [`aio::Service`]) and [`export!`] (or [`export_async!`]). README.md beside this crate is the
+//! guide.
+//!
+//! # Layout, in the order of a call's way
+//!
+//! - `export`: the two functions that a library exports, and options that every runtime has
+//! - [`config`]: options as types
+//! - `service`, [`aio`]: what a runtime implements
+//! - `pool`, `crew`: the threads of blocking handlers; [`aio`] has the loop of async ones
+//! - `task`, `request`: a call, and the duty to answer it once; its pieces
+//! - `life`: what one runtime shares, and when it is over
+//! - `answer`, `error`: what handlers take and return
+//! - `panics`, [`log`]: what reaches nginx's error log
+//! - `host`: the C ABI as safe functions
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("nffi needs panic = \"unwind\" in the profile: with \"abort\" every panic would end the nginx worker");
@@ -21,10 +45,27 @@ mod task;
 
 pub use answer::{Answer, Argument, Outcome};
 pub use error::{Error, Gone};
+/// Makes a runtime library of a function. Once in a crate, which needs `crate-type = ["cdylib"]`.
+///
+/// The function takes the request: as `&[u8]`, `&str`, `Vec<u8>` or `String` (the whole of it, also
+/// where it comes in pieces), or as [`&Request`](Request) ([`&aio::Request`](aio::Request) if it is
+/// async). It returns an [`Answer`], or a `Result` of one with any error that is `Display`. An
+/// `async fn` runs on tokio, any other on a thread of a pool. There are no options but
+/// `threads` and `log_level`: for those, and for state, see [`Service`].
+///
+/// ```standalone_crate
+/// #[nffi::handler]
+/// fn shout(text: &str) -> Result<String, nffi::Error> {
+///     if text.is_empty() {
+///         return Err(nffi::Error::new(400, "what shall I shout?"));
+///     }
+///     Ok(text.to_uppercase())
+/// }
+/// ```
 pub use nffi_macros::handler;
 pub use request::Request;
 pub use service::{Call, Context, Service};
-pub use task::Task;
+pub use task::{Task, Watch};
 
 /// Makes a runtime library of a [`Service`]: exports `nffi_runtime_init_v1` and
 /// `nffi_runtime_check_v1`. Once in a crate, which needs `crate-type = ["cdylib"]`.
@@ -79,6 +120,11 @@ macro_rules! __export {
         };
     };
 }
+
+/// The guide's code compiles.
+#[cfg(all(doctest, feature = "async"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// For the macros.
 #[doc(hidden)]

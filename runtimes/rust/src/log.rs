@@ -13,8 +13,7 @@
 //! what its `error_log` asks for.
 //!
 //! The request is known in the handler, on its own thread or in its own future. A task or thread
-//! that a handler starts logs without it, unless it is run in [`Task::scope`](crate::Task::scope)
-//! (a future: `scope_async`).
+//! that a handler starts logs without it, unless it runs in [`Watch::scope`](crate::Watch::scope).
 //!
 //! A library that installs a subscriber of its own takes part with [`layer`].
 

@@ -6,8 +6,6 @@ use nffi_abi::{NFFI_CALL, NFFI_CANCEL, NFFI_READABLE, NFFI_STOP, NFFI_WRITABLE, 
 
 use crate::{Call, Error, Service, export::Start, life::Life, log, panics, task::Task};
 
-/// Without the option `threads`: handlers that block do so for a disk or a server more often than
-/// they compute.
 pub(crate) fn default_threads() -> usize {
     thread::available_parallelism().map_or(4, |cores| cores.get().max(4))
 }

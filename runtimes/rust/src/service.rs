@@ -17,7 +17,7 @@ pub struct Context {
 /// A runtime whose handler blocks: it runs on one of `threads` threads, and while it works that
 /// thread does nothing else. [`export!`](crate::export) makes a library of it.
 ///
-/// ```
+/// ```standalone_crate
 /// #[derive(serde::Deserialize)]
 /// struct Config {
 ///     greeting: String,
@@ -66,6 +66,12 @@ pub trait Service: Send + Sync + Sized + 'static {
     ///
     /// Runs on: any thread of the pool, many at a time.
     fn handle(&self, request: &Request) -> Result<Vec<u8>, Self::Error>;
+
+    /// How many threads handle calls, where the option `threads` does not say so: one for each core
+    /// that the worker may use, and 4 at least, since handlers that block mostly wait.
+    fn default_threads() -> usize {
+        crate::pool::default_threads()
+    }
 
     /// Looks whether a configuration can be served, beyond its form: does the file exist? Starts and
     /// keeps nothing.

@@ -111,6 +111,17 @@ impl Task {
         self.life.cancelled(self.id)
     }
 
+    /// Something that asks [`cancelled`](Self::cancelled) elsewhere: in a thread that the handler
+    /// has started, or after the call was put aside. The runtime is not over while one is there.
+    pub fn watch(&self) -> Watch {
+        Watch { life: Arc::clone(&self.life), id: self.id }
+    }
+
+    /// Runs `body`, on any thread, so that what it logs carries this request's number.
+    pub fn scope<T>(&self, body: impl FnOnce() -> T) -> T {
+        self.watch().scope(body)
+    }
+
     /// Ends the task. Only the first time counts.
     pub(crate) fn finish(&mut self, outcome: Result<&[u8], &Error>) {
         if std::mem::replace(&mut self.ended, true) {
@@ -120,6 +131,32 @@ impl Task {
             Ok(body) => self.life.host.reply(self.id, 0, body),
             Err(error) => self.life.host.reply(self.id, error.status(), error.message().as_bytes()),
         }
+    }
+}
+
+/// Knows whether the caller of a call has gone. See [`Task::watch`].
+#[derive(Clone)]
+pub struct Watch {
+    life: Arc<Life>,
+    id: u64,
+}
+
+impl Watch {
+    /// Has the caller gone, or has the call ended?
+    pub fn cancelled(&self) -> bool {
+        self.life.cancelled(self.id)
+    }
+
+    /// As [`Task::scope`].
+    pub fn scope<T>(&self, body: impl FnOnce() -> T) -> T {
+        let _here = crate::log::enter(self.life.place(self.id));
+        body()
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("id", &self.id).finish()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::Context;
 /// A runtime whose handler is an async function. [`export_async!`](crate::export_async) makes a
 /// library of it.
 ///
-/// ```
+/// ```standalone_crate
 /// use std::time::Duration;
 ///
 /// #[derive(serde::Deserialize)]

@@ -1,7 +1,7 @@
 //! The fixtures, loaded into the test host.
 
 // Every test binary compiles this module and uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::{
     path::PathBuf,

@@ -9,18 +9,12 @@ mod command;
 use std::time::Duration;
 
 /// `greeting TEXT; init_fail TEXT; init_sleep MS;`
-#[derive(serde::Deserialize)]
+#[derive(Default, serde::Deserialize)]
 #[serde(default)]
 struct Config {
     greeting: String,
     init_fail: Option<String>,
     init_sleep: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { greeting: String::new(), init_fail: None, init_sleep: 0 }
-    }
 }
 
 impl Config {

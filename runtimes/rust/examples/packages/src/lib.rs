@@ -13,9 +13,8 @@
 //!
 //! # Layout, in the order of a request's way
 //!
-//! - `ffi`: the C ABI, and all the unsafe code there is: the two exports, `Host`, `Task`
 //! - `config`: the options in nginx.conf
-//! - `service`: the threads, and which of them does what
+//! - `service`: what the SDK calls, and which thread does what
 //! - `lane`: the queue of slow queries, with a way to call one off
 //! - `query`: requests, answers and the SQL between them
 //! - `store`: the database, and how it is filled
@@ -23,10 +22,9 @@
 
 mod config;
 mod dpkg;
-#[cfg(test)]
-mod fakehost;
-mod ffi;
 mod lane;
 mod query;
 mod service;
 mod store;
+
+nffi::export!(service::Packages);

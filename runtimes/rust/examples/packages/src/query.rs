@@ -12,8 +12,6 @@ use rusqlite::{Connection, ErrorCode, Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::config::reason;
-
 /// A request.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "query", rename_all = "lowercase", deny_unknown_fields)]
@@ -47,6 +45,15 @@ impl From<rusqlite::Error> for Failure {
             Some(ErrorCode::OperationInterrupted) => Self::new(CALLED_OFF, "called off"),
             _ => Self::new(INTERNAL, format!("sqlite: {error}")),
         }
+    }
+}
+
+/// What is wrong, without the place in a JSON text, which is one line anyway.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" at line ") {
+        Some(end) if error.is_data() => text[..end].to_owned(),
+        _ => text,
     }
 }
 

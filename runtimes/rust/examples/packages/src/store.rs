@@ -7,7 +7,10 @@
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rusqlite::{Connection, OpenFlags, params};
@@ -74,7 +77,8 @@ pub fn read_status(path: &std::path::Path) -> Result<Vec<Package>, StoreError> {
 /// The way to the database, which memdb drops with the last connection to it.
 pub struct Store {
     uri: String,
-    _filled: Connection,
+    /// Never used again; in a mutex, since a connection alone cannot be shared.
+    _filled: Mutex<Connection>,
 }
 
 impl Store {
@@ -100,7 +104,7 @@ impl Store {
         }
         tx.execute(COUNT_NEEDED_BY, [])?;
         tx.commit()?;
-        Ok(Self { uri, _filled: db })
+        Ok(Self { uri, _filled: Mutex::new(db) })
     }
 
     /// A connection of one's own, for one thread.
