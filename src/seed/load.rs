@@ -7,6 +7,7 @@ use std::{
     ffi::{CStr, c_char, c_int, c_void},
     path::{Path, PathBuf},
     sync::{Arc, Weak},
+    thread,
 };
 
 use nffi_core::{
@@ -36,6 +37,15 @@ enum Generation {
     /// `int lib_nonblocking_ffi_init(char *cfg, int cfg_len, void *tq)`
     Nonblocking,
 }
+
+/// The address of a library's init.
+#[derive(Clone, Copy)]
+struct Init(*mut c_void);
+
+// SAFETY: an address of code; the ABI lets init run on any thread.
+unsafe impl Send for Init {}
+// SAFETY: as above.
+unsafe impl Sync for Init {}
 
 type FfiInit = unsafe extern "C" fn(cfg: *mut c_char, tq: *mut c_void) -> c_int;
 type NonblockingInit = unsafe extern "C" fn(cfg: *mut c_char, len: c_int, tq: *mut c_void) -> c_int;
@@ -220,7 +230,7 @@ impl Request {
             lua::DONE
         });
         let Some(runtime) = runtime else { return rc };
-        let rc = registry::acting_for(runtime.handle(), runtime.clone(), || self.call(init, runtime.handle()));
+        let rc = self.call_where_it_may(init, &runtime);
         HOST.after_load();
         // Set here only.
         let _ = runtime.started.set(match rc {
@@ -238,7 +248,7 @@ impl Request {
     }
 
     /// The library, and the address of its init.
-    fn open(&self) -> Result<(Library, *mut c_void), String> {
+    fn open(&self) -> Result<(Library, Init), String> {
         let (path, _, generation) = &self.key;
         let pinned = if self.unpin { 0 } else { libc::RTLD_NODELETE };
         let global = if self.is_global { RTLD_GLOBAL } else { RTLD_LOCAL };
@@ -251,7 +261,7 @@ impl Request {
             unsafe { library.get::<*mut c_void>(generation.init().to_bytes_with_nul()) }.ok().map(|s| *s)
         };
         if let Some(init) = symbol(*generation) {
-            return Ok((library, init));
+            return Ok((library, Init(init)));
         }
         let (other, loader) = generation.other();
         let hint = match symbol(other) {
@@ -277,8 +287,23 @@ impl Request {
         runtime
     }
 
+    /// Calls the library's init: on the event loop, or, where the library is to go some day, on a
+    /// thread that is waited for. What init leaves in thread-local memory that has a destructor (Rust's
+    /// `thread::spawn` does) would keep the library mapped as long as its thread lives.
+    fn call_where_it_may(&self, init: Init, runtime: &Arc<Runtime>) -> c_int {
+        let call = || registry::acting_for(runtime.handle(), runtime.clone(), || self.call(init, runtime.handle()));
+        if !self.unpin {
+            return call();
+        }
+        let thread = thread::Builder::new().stack_size(8 << 20);
+        thread::scope(|scope| match thread.spawn_scoped(scope, call) {
+            Ok(thread) => thread.join().unwrap_or(libc::EFAULT),
+            Err(error) => error.raw_os_error().unwrap_or(libc::EAGAIN),
+        })
+    }
+
     /// Calls the library's init. It may write to the configuration, which is a copy.
-    fn call(&self, init: *mut c_void, queue: u64) -> c_int {
+    fn call(&self, Init(init): Init, queue: u64) -> c_int {
         let (_, config, generation) = &self.key;
         let config = match (config, generation) {
             (Some(config), _) => Buf::copy_of(config),
