@@ -33,6 +33,26 @@ import (
 // batch is how many events one look takes, and how many answers one call into C hands over.
 const batch = 128
 
+// A number that differs from nffi.h's is an index out of range, which does not compile.
+var (
+	_ = [1]bool{}[eventCall-C.NFFI_CALL]
+	_ = [1]bool{}[eventReadable-C.NFFI_READABLE]
+	_ = [1]bool{}[eventWritable-C.NFFI_WRITABLE]
+	_ = [1]bool{}[eventCancel-C.NFFI_CANCEL]
+	_ = [1]bool{}[eventStop-C.NFFI_STOP]
+	_ = [1]bool{}[flagMore-C.NFFI_MORE]
+	_ = [1]bool{}[resultOK-C.NFFI_OK]
+	_ = [1]bool{}[resultFull-C.NFFI_FULL]
+	_ = [1]bool{}[resultAgain-C.NFFI_AGAIN]
+	_ = [1]bool{}[resultEOF-C.NFFI_EOF]
+	_ = [1]bool{}[resultGone-C.NFFI_GONE]
+	_ = [1]bool{}[resultBad-C.NFFI_BAD]
+	_ = [1]bool{}[severityError-C.NFFI_LOG_ERR]
+	_ = [1]bool{}[severityWarn-C.NFFI_LOG_WARN]
+	_ = [1]bool{}[severityInfo-C.NFFI_LOG_INFO]
+	_ = [1]bool{}[severityDebug-C.NFFI_LOG_DEBUG]
+)
+
 // cHost is the host that init was handed.
 type cHost struct {
 	table  *C.nffi_host

@@ -98,19 +98,19 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 	out := &lockedBuffer{}
 	c.Stdout, c.Stderr = out, out
 	err := c.Run()
-	return out.Bytes(), err
+	return out.all.Bytes(), err
 }
 
 // lockedBuffer takes two streams.
 type lockedBuffer struct {
-	sync.Mutex
-	bytes.Buffer
+	mu  sync.Mutex
+	all bytes.Buffer // not embedded: its ReadFrom would be taken for ours, and does not lock
 }
 
 func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.Lock()
-	defer b.Unlock()
-	return b.Buffer.Write(p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.Write(p)
 }
 
 // Start starts the program. Wait must follow.

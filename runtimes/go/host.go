@@ -25,7 +25,7 @@ type host interface {
 
 type eventKind uint32
 
-// The numbers are those of nffi.h; a test compares them.
+// The numbers are those of nffi.h; chost.go compares them.
 const (
 	eventCall     eventKind = 1
 	eventReadable eventKind = 3
