@@ -40,8 +40,11 @@ def write(level: int, message: str, app: App | None = None) -> bool:
 
 
 def write_exception(what: str, error: BaseException, app: App | None = None) -> None:
-    """The traceback, line by line."""
-    lines = "".join(traceback.format_exception(error)).rstrip()
+    """The traceback, line by line, from where the program's own code begins."""
+    begin = error.__traceback__
+    while begin is not None and begin.tb_frame.f_code.co_filename.startswith("<nffi"):
+        begin = begin.tb_next
+    lines = "".join(traceback.format_exception(type(error), error, begin)).rstrip()
     write(ERR, f"{what}\n{lines}" if what else lines, app)
 
 

@@ -39,7 +39,7 @@ def handle(request):
     for size in sizes:
         histogram[size.bit_length()] += 1
     logs = [math.log2(size + 1) for size in sizes]
-    slope, intercept = statistics.linear_regression(depends, logs) if len(set(depends)) > 1 else (0, 0)
+    slope, _ = statistics.linear_regression(depends, logs) if len(set(depends)) > 1 else (0, 0)
     return json.dumps(
         {
             "packages": len(found),
