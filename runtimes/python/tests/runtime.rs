@@ -358,8 +358,11 @@ fn receive(host: &mut TestHost, stream: nffi_testhost::StreamId) -> Vec<u8> {
 #[ignore = "needs libpython"]
 fn a_flood_waits_for_its_reader() {
     let mut host = TestHost::lock();
+    // No more than this may wait beyond the window: who does not wait overflows it.
+    let settings = Settings { max_response: 1 << 20, ..Settings::default() };
     for handler in ["app:flood", "app:flood_async"] {
-        let runtime = load(&mut host, handler, "");
+        let config = config(handler, r#""threads":"1""#);
+        let runtime = host.load(&common::library(), config.as_bytes(), settings.clone()).expect("it starts");
         // 16 MiB through a window of 64 KiB.
         let stream = host.open(runtime, b"4096", false, SOON).expect("open");
         for number in 0..4096 {
