@@ -89,7 +89,11 @@ impl Config {
             "threads" if value == "virtual" => self.threads = -1,
             "threads" => match value.parse() {
                 Ok(n @ 1..=MOST_THREADS) => self.threads = n as i32,
-                _ => return Err(format!("threads: a number from 1 to {MOST_THREADS}, or virtual, expected, got \"{value}\"")),
+                _ => {
+                    return Err(format!(
+                        "threads: a number from 1 to {MOST_THREADS}, or virtual, expected, got \"{value}\""
+                    ));
+                }
             },
             "log_level" if LEVELS.contains(&value.as_str()) => self.log_level = value,
             "log_level" => return Err(format!("log_level: one of {} expected, got \"{value}\"", LEVELS.join(", "))),
@@ -105,7 +109,10 @@ impl Config {
         let jvm = libjvm::find(self.java_home.as_deref())?;
         if self.threads < 0 && jvm.version.is_some_and(|version| version < VIRTUAL) {
             let version = jvm.version.unwrap_or_default();
-            return Err(format!("threads virtual: needs Java {VIRTUAL} or later, {} is Java {version}", jvm.library.display()));
+            return Err(format!(
+                "threads virtual: needs Java {VIRTUAL} or later, {} is Java {version}",
+                jvm.library.display()
+            ));
         }
         Settings::new(jvm, self.nffi_jar.as_deref(), &self.jvm_options)
     }
@@ -114,7 +121,8 @@ impl Config {
     pub fn check(&self) -> Result<(), String> {
         let file = format!("{}.class", self.handler.replace('.', "/"));
         let folders_only = self.class_path.iter().all(|part| part.is_dir());
-        if folders_only && !self.class_path.is_empty() && !self.class_path.iter().any(|part| part.join(&file).exists()) {
+        if folders_only && !self.class_path.is_empty() && !self.class_path.iter().any(|part| part.join(&file).exists())
+        {
             return Err(format!("handler: no {file} on the class_path"));
         }
         Ok(())

@@ -90,7 +90,9 @@ pub fn agree(settings: &Settings) -> Result<(), String> {
 }
 
 fn disagreement(what: &str) -> String {
-    format!("{what}: differs from that of another Java runtime. A process has one JVM: give all Java runtimes the same {what}")
+    format!(
+        "{what}: differs from that of another Java runtime. A process has one JVM: give all Java runtimes the same {what}"
+    )
 }
 
 /// The JVM that runs, or a new one. Runs on: a start thread, with its signals open.
@@ -125,10 +127,7 @@ fn create(library: &Path, arguments: Vec<Vec<u8>>) -> Result<JavaVM, String> {
         .iter()
         .map(|text| sys::JavaVMOption { optionString: text.as_ptr().cast_mut(), extraInfo: ptr::null_mut() })
         .collect();
-    options.push(sys::JavaVMOption {
-        optionString: c"vfprintf".as_ptr().cast_mut(),
-        extraInfo: print as *mut c_void,
-    });
+    options.push(sys::JavaVMOption { optionString: c"vfprintf".as_ptr().cast_mut(), extraInfo: print as *mut c_void });
     let mut args = sys::JavaVMInitArgs {
         version: sys::JNI_VERSION_10,
         nOptions: options.len() as sys::jint,
@@ -140,9 +139,8 @@ fn create(library: &Path, arguments: Vec<Vec<u8>>) -> Result<JavaVM, String> {
     // SAFETY: libjvm is what it is called; the arguments live until the call returns. JNI_CreateJavaVM has this type.
     let rc = unsafe {
         let libjvm = Library::open(Some(library), RTLD_NOW | RTLD_LOCAL).map_err(|error| error.to_string())?;
-        let create = *libjvm
-            .get::<Create>(b"JNI_CreateJavaVM")
-            .map_err(|error| format!("{}: {error}", library.display()))?;
+        let create =
+            *libjvm.get::<Create>(b"JNI_CreateJavaVM").map_err(|error| format!("{}: {error}", library.display()))?;
         // Never closed: its threads run until the process ends.
         std::mem::forget(libjvm);
         create(&raw mut vm, &raw mut env, (&raw mut args).cast())

@@ -30,7 +30,8 @@ pub fn find(java_home: Option<&Path>) -> Result<Found, String> {
     }
     if let Some(home) = env::var_os("JAVA_HOME").filter(|home| !home.is_empty()) {
         let home = PathBuf::from(home);
-        return in_home(&home).ok_or_else(|| format!("JAVA_HOME is {0}, but there is no {PLACE} in {0}", home.display()))?;
+        return in_home(&home)
+            .ok_or_else(|| format!("JAVA_HOME is {0}, but there is no {PLACE} in {0}", home.display()))?;
     }
     usual(Path::new(ROOTS), Path::new(ALTERNATIVE)).ok_or_else(|| {
         format!("no JVM: {ROOTS} has no {PLACE} of Java {OLDEST} or later. Install one (Debian: openjdk-17-jre-headless), or say java_home")
@@ -41,7 +42,9 @@ fn in_home(home: &Path) -> Option<Result<Found, String>> {
     let library = fs::canonicalize(home.join(PLACE)).ok()?;
     let version = version(home);
     Some(match version {
-        Some(found) if found < OLDEST => Err(format!("{} is Java {found}; Java {OLDEST} or later is needed", home.display())),
+        Some(found) if found < OLDEST => {
+            Err(format!("{} is Java {found}; Java {OLDEST} or later is needed", home.display()))
+        }
         _ => Ok(Found { library, version }),
     })
 }

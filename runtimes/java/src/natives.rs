@@ -98,7 +98,15 @@ extern "system" fn address(env: *mut JNIEnv, _: jclass, buffer: jobject) -> jlon
 }
 
 /// Ends a task, where the answer does not go with an exchange.
-extern "system" fn reply(env: *mut JNIEnv, _: jclass, table: jlong, task: jlong, status: jint, data: jbyteArray, len: jint) -> jint {
+extern "system" fn reply(
+    env: *mut JNIEnv,
+    _: jclass,
+    table: jlong,
+    task: jlong,
+    status: jint,
+    data: jbyteArray,
+    len: jint,
+) -> jint {
     guarded(NFFI_BAD, || {
         let host = host(table)?;
         // SAFETY: Java gives the array's own length; what was copied is the host's from reply on.
@@ -113,7 +121,15 @@ extern "system" fn reply(env: *mut JNIEnv, _: jclass, table: jlong, task: jlong,
     })
 }
 
-extern "system" fn write(env: *mut JNIEnv, _: jclass, table: jlong, task: jlong, data: jbyteArray, at: jint, len: jint) -> jint {
+extern "system" fn write(
+    env: *mut JNIEnv,
+    _: jclass,
+    table: jlong,
+    task: jlong,
+    data: jbyteArray,
+    at: jint,
+    len: jint,
+) -> jint {
     guarded(NFFI_BAD, || {
         let host = host(table)?;
         // SAFETY: Java has checked the range; what was copied is the host's from write on.
@@ -170,7 +186,15 @@ extern "system" fn cancelled(_: *mut JNIEnv, _: jclass, table: jlong, task: jlon
     guarded(NFFI_BAD, || Some(unsafe { host(table)?.cancelled?(task.cast_unsigned()) }))
 }
 
-extern "system" fn log(env: *mut JNIEnv, _: jclass, table: jlong, queue: jlong, task: jlong, level: jint, text: jbyteArray) {
+extern "system" fn log(
+    env: *mut JNIEnv,
+    _: jclass,
+    table: jlong,
+    queue: jlong,
+    task: jlong,
+    level: jint,
+    text: jbyteArray,
+) {
     guarded((), || {
         let host = host(table)?;
         // SAFETY: the elements are ours between Get and Release, as many as the array says.

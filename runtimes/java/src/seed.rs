@@ -107,7 +107,10 @@ mod tests {
         let target = |class, fresh, method, text| Ok(Target { class, fresh, method, text });
         assert_eq!(Target::parse("demo.Echo,init,"), target("demo.Echo", false, "init", ""));
         assert_eq!(Target::parse("demo.Echo?,init"), target("demo.Echo", true, "init", ""));
-        assert_eq!(Target::parse("demo.Echo,go,{\"a\":1,\"b\":2}"), target("demo.Echo", false, "go", "{\"a\":1,\"b\":2}"));
+        assert_eq!(
+            Target::parse("demo.Echo,go,{\"a\":1,\"b\":2}"),
+            target("demo.Echo", false, "go", "{\"a\":1,\"b\":2}")
+        );
         for cfg in ["", "demo.Echo", "?,init", ",init", "demo.Echo,,x"] {
             assert!(Target::parse(cfg).unwrap_err().contains("expected, got"), "{cfg}");
         }

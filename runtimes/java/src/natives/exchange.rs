@@ -20,7 +20,6 @@ const EVENT: usize = 48;
 const INLINE: usize = 16 * 1024;
 
 /// Sends `answers` answers, then polls up to `max` events (none at all where that is 0). Returns how many came.
-#[expect(clippy::too_many_arguments, reason = "numbers only: a structure would have to be read through JNI")]
 pub extern "system" fn exchange(
     _: *mut JNIEnv,
     _: jclass,

@@ -29,6 +29,11 @@ public final class Odd implements Handler {
             case "overflow" -> overflow();
             case "class" -> throw new NoClassDefFoundError(rest);
             case "null-pointer" -> bytes("length " + nothing().length());
+            case "null-pointers" -> bytes(Integer.toString(nulls(Integer.parseInt(rest))));
+            case "exit" -> {
+                System.exit(Integer.parseInt(rest));
+                yield null;
+            }
             case "pieces" -> pieces(request.output(), Integer.parseInt(rest));
             case "out" -> {
                 System.out.println(rest);
@@ -59,6 +64,20 @@ public final class Odd implements Handler {
 
     private static String nothing() {
         return null;
+    }
+
+    /** So many that the check for null is compiled away, and the null is found by a SIGSEGV. */
+    private static int nulls(int count) {
+        int caught = 0;
+        String[] texts = {"text", null};
+        for (int i = 0; i < count; i++) {
+            try {
+                caught -= Math.min(0, texts[i % 1000 == 0 ? 1 : 0].length());
+            } catch (NullPointerException e) {
+                caught++;
+            }
+        }
+        return caught;
     }
 
     private static byte[] fill() {
