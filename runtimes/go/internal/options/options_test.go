@@ -139,7 +139,7 @@ func TestTakeLeavesTheRest(t *testing.T) {
 	o, _ := Parse([]byte(`{"greeting":"x","other":"y"}`))
 	var c config
 	rest, err := o.Take(&c)
-	if err != nil || c.Greeting != "x" || !reflect.DeepEqual(rest.Names, []string{"other"}) {
+	if err != nil || c.Greeting != "x" || c.hidden != 0 || !reflect.DeepEqual(rest.Names, []string{"other"}) {
 		t.Errorf("got %+v, %+v, %v", c, rest, err)
 	}
 }
