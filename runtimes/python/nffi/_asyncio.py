@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -52,8 +51,6 @@ class AsyncServer:
         return asyncio.new_event_loop()
 
     def _serve(self) -> None:
-        # Inherited by programs that a handler starts, where a blocked TERM would do nothing.
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         current_app.set(self.app)
         asyncio.set_event_loop(self.loop)
         main = self.loop.create_task(self._main())

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def start(native: Runtime, options: bytes) -> str | None:
     """Imports the handler, calls its module's init, and serves. Returns why that failed, or None."""
     app = App(native, options)
-    # Threads and programs that init starts inherit the mask: for a program a blocked TERM would do nothing.
+    # The handlers' threads inherit the mask, and programs that they start: there a blocked TERM would do nothing.
     mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())
     install(app)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import inspect
-import signal
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any
@@ -46,8 +45,6 @@ class ThreadServer:
             threading.Thread(target=self._serve, name=f"{self.app.module}-{number}", daemon=True).start()
 
     def _serve(self) -> None:
-        # Inherited by programs that a handler starts, where a blocked TERM would do nothing.
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         current_app.set(self.app)
         try:
             contextvars.copy_context().run(self._loop)

@@ -29,22 +29,24 @@ pub struct Core {
 /// What runs. Kept for the process's life.
 static STARTED: Mutex<Option<(Python, Core)>> = Mutex::new(None);
 
-/// Starts the interpreter, or finds that it runs already. Runs on: start threads; the event loop,
-/// for libraries of the seed's ABI.
+/// Starts the interpreter, or finds that it runs already; an error where another one does.
+/// Runs on: start threads.
 pub fn start(python: &Python) -> Result<Core, String> {
-    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((running, core)) = &*started {
-        running.same_as(python)?;
-        return Ok(*core);
-    }
-    let core = on_its_thread(python.clone())?;
-    *started = Some((python.clone(), core));
+    let (running, core) = start_any(|| Ok(python.clone()))?;
+    running.same_as(python)?;
     Ok(core)
 }
 
-/// What runs already, if anything.
-pub fn running() -> Option<Core> {
-    STARTED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, core)| *core)
+/// The interpreter that runs, whichever it is; or else the one that `find` finds.
+/// Runs on: start threads; the event loop, for libraries of the seed's ABI.
+pub fn start_any(find: impl FnOnce() -> Result<Python, String>) -> Result<(Python, Core), String> {
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(running) = &*started {
+        return Ok(running.clone());
+    }
+    let python = find()?;
+    let core = on_its_thread(python.clone())?;
+    Ok(started.insert((python, core)).clone())
 }
 
 /// CPython takes the thread that initialises it for its main thread. It gets one that never ends

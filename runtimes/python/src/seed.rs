@@ -16,14 +16,11 @@ const FAILED: c_int = 1;
 
 /// with_length: the older ABI, whose functions may take CFG's length too.
 fn init(spec: &[u8], with_length: bool, tq: *mut c_void) -> Result<c_int, String> {
-    let core = match interpreter::running() {
-        Some(core) => core,
-        None => {
-            // No options here: a venv is found as its own activate script says it.
-            let venv = env::var_os("VIRTUAL_ENV").map(PathBuf::from);
-            interpreter::start(&find::python(venv.as_deref(), None)?)?
-        }
-    };
+    let (_, core) = interpreter::start_any(|| {
+        // No options here: a venv is found as its own activate script says it.
+        let venv = env::var_os("VIRTUAL_ENV").map(PathBuf::from);
+        find::python(venv.as_deref(), None)
+    })?;
     // SAFETY: spec is alive during the call; tq is passed on as it came.
     Ok(unsafe { (core.seed)(spec.as_ptr().cast(), spec.len(), with_length.into(), tq) })
 }

@@ -100,6 +100,7 @@ fn init_gets_the_users_options_and_may_fail() {
     lines.find(&mut host, "raise ValueError(\"no such luck\")");
     assert_eq!(refused(&mut host, "app:command", r#""init":"own""#), "in my own words");
     assert_eq!(refused(&mut host, "app:command", r#""init":"exit""#), "SystemExit: 2");
+    lines.find(&mut host, "sys.exit(2)");
     let runtime = load(&mut host, "app:command", r#""greeting":"hello""#);
     assert_eq!(ask(&mut host, runtime, "config greeting"), "hello");
     assert_eq!(ask(&mut host, runtime, "state greeting"), "hello");

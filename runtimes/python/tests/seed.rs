@@ -150,6 +150,18 @@ fn libraries_of_the_seeds_abi() {
     let resty = loader("libresty_ffi_python.so");
     let dir = common::handlers();
 
+    // The first ones come at once, from several threads: there is one interpreter all the same.
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let queue = Queue::new();
+                assert_eq!(init(&python3, &format!("{dir}/seedlib,init"), queue), 0);
+                assert_eq!(queue.call(b"first"), b"first");
+                queue.unload();
+            });
+        }
+    });
+
     // The folder of the module may be named with it; from then on it is known.
     let one = Queue::new();
     assert_eq!(init(&python3, &format!("{dir}/seedlib,init"), one), 0);

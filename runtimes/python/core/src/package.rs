@@ -6,7 +6,7 @@ use std::{
     os::unix::ffi::OsStrExt,
 };
 
-use pyo3::{prelude::*, types::PyBytes, wrap_pymodule};
+use pyo3::{prelude::*, sync::PyOnceLock, types::PyBytes, wrap_pymodule};
 
 /// In the order of their imports.
 const SOURCES: [(&str, &str); 7] = [
@@ -55,16 +55,15 @@ def install(sources, native):
     sys.meta_path.insert(0, Sources(dict(sources), native))
 "#;
 
-/// The module `nffi._start`; the first time in a process, with everything that it needs.
+/// The module `nffi._start`; the first time in a process, with everything that it needs. A start
+/// thread and the event loop, for libraries of the seed's ABI, may come at the same time.
 pub fn load(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    let modules = py.import("sys")?.getattr("modules")?;
-    if !modules.contains("nffi._start")? {
-        // Names are nobody else's: this module is not in sys.modules after the next line.
+    static INSTALLED: PyOnceLock<()> = PyOnceLock::new();
+    INSTALLED.get_or_try_init(py, || {
         let finder = PyModule::from_code(py, FINDER, c"nffi-finder", c"_nffi_finder")?;
-        modules.del_item("_nffi_finder")?;
         let native = wrap_pymodule!(crate::native)(py);
-        finder.getattr("install")?.call1((SOURCES.to_vec(), native))?;
-    }
+        finder.getattr("install")?.call1((SOURCES.to_vec(), native)).map(drop)
+    })?;
     py.import("nffi._start")
 }
 

@@ -98,10 +98,14 @@ impl Runtime {
         self.0.host.poll(&mut events, 0);
         let requests = PyList::empty(py);
         for event in &events {
-            if event.kind == abi::NFFI_CALL {
-                requests.append(Py::new(py, Request::new(py, Arc::clone(&self.0), event))?)?;
+            let taken = if event.kind == abi::NFFI_CALL {
+                Py::new(py, Request::new(py, Arc::clone(&self.0), event)).and_then(|request| requests.append(request))
             } else {
-                control.call1((event.kind, event.task))?;
+                control.call1((event.kind, event.task)).map(drop)
+            };
+            if let Err(error) = taken {
+                // One event that went wrong must not take the others with it.
+                error.write_unraisable(py, None);
             }
         }
         Ok(requests)
