@@ -114,6 +114,24 @@ def endings(checks, scale):
         checks.check(not nginx.bad_lines(), f"signal {number}: the error log is silent", nginx.bad_lines()[:3])
 
 
+def sent_to_the_worker(checks, scale):
+    """By hand: nginx's master tells its workers over a channel."""
+    nginx = checks.nginx(runtimes=runtime("testing.Odd"))
+    nginx.call("hello")
+    worker = nginx.workers()[0]
+    for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGPIPE", "SIGCHLD", "SIGIO", "SIGALRM", "SIGWINCH"):
+        nginx.signal(getattr(signal, name), worker)
+        time.sleep(0.1)
+        checks.check(nginx.call("out x") == (200, b"said") and nginx.workers() == [worker], f"{name}: the worker goes on")
+    for name in ("SIGQUIT", "SIGTERM", "SIGINT"):
+        worker = nginx.workers()[0]
+        nginx.signal(getattr(signal, name), worker)
+        gone = wait_for(lambda: not alive(worker), 8)
+        checks.check(gone and serves_odd(nginx, worker), f"{name}: the worker leaves, the next one serves")
+    checks.check("Full thread dump" not in nginx.stderr(), "QUIT is nginx's, not the JVM's")
+    checks.check(not nginx.bad_lines(), "the error log is silent", nginx.bad_lines()[:3])
+
+
 def serves_odd(nginx, old):
     def look():
         try:
@@ -181,7 +199,7 @@ def body(checks, scale):
     if missing:
         checks.check(True, f"skipped: {missing}")
         return
-    for part in (signals, endings, reloads, disagreements, seed):
+    for part in (signals, sent_to_the_worker, endings, reloads, disagreements, seed):
         part(checks, scale)
 
 

@@ -10,7 +10,7 @@ use std::{
 
 use nffi_abi::{NFFI_ABI, nffi_host, nffi_queue};
 
-use crate::{config::Config, jvm, natives, signals};
+use crate::{config::Config, jvm, natives};
 
 /// # Safety
 /// As include/nffi.h says.
@@ -32,8 +32,6 @@ pub unsafe extern "C" fn nffi_runtime_init_v1(
         // SAFETY: valid during this call.
         let config = Config::parse(unsafe { bytes(cfg, len) })?;
         let settings = config.jvm_settings()?;
-        // Threads of Java's inherit this thread's mask, and so do the programs that they start.
-        let _unblocked = signals::Unblocked::new();
         let vm = jvm::start(&settings)?;
         natives::start_runtime(&vm, host, queue, &config)
     })

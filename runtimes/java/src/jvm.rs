@@ -12,7 +12,10 @@ use std::{
 use jni::{JavaVM, sys};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-use crate::libjvm::{self, Found};
+use crate::{
+    libjvm::{self, Found},
+    signals,
+};
 
 const JAR: &str = "nffi.jar";
 
@@ -95,7 +98,7 @@ fn disagreement(what: &str) -> String {
     )
 }
 
-/// The JVM that runs, or a new one. Runs on: a start thread, with its signals open.
+/// The JVM that runs, or a new one. Runs on: a start thread.
 pub fn start(settings: &Settings) -> Result<JavaVM, String> {
     let mut running = lock(&RUNNING);
     if let Some((with, vm)) = running.as_ref() {
@@ -135,6 +138,7 @@ fn create(library: &Path, arguments: Vec<Vec<u8>>) -> Result<JavaVM, String> {
         ignoreUnrecognized: sys::JNI_FALSE,
     };
     let (mut vm, mut env) = (ptr::null_mut(), ptr::null_mut());
+    let _usr2 = signals::OtherThanUsr2::new();
     lock(&PRINTED).clear();
     // SAFETY: libjvm is what it is called; the arguments live until the call returns. JNI_CreateJavaVM has this type.
     let rc = unsafe {

@@ -10,7 +10,7 @@ use std::{
 
 use jni::{JValue, jni_sig, jni_str};
 
-use crate::{exports::panic_text, jvm, signals};
+use crate::{exports::panic_text, jvm};
 
 const FAILED: c_int = -1;
 
@@ -57,7 +57,6 @@ fn load(cfg: &[u8], tq: *mut c_void) -> c_int {
 
 fn start(cfg: &str, tq: i64) -> Result<c_int, String> {
     let target = Target::parse(cfg)?;
-    let _unblocked = signals::Unblocked::new();
     let vm = jvm::start_any()?;
     let rc = vm.attach_current_thread(|env| -> jni::errors::Result<c_int> {
         let class = env.byte_array_from_slice(target.class.as_bytes())?;

@@ -1,44 +1,77 @@
-//! Signal masks.
+//! The one signal that the JVM would take from nginx despite -Xrs: USR2, with which it samples threads. Its handler
+//! crashes on a thread that is not Java's, and `pkill -USR2 nginx` reaches workers, too.
 
-use std::{mem, ptr};
+use std::{
+    env,
+    ffi::{CStr, c_char},
+    mem, ptr,
+};
 
-/// What the host blocks on a start thread. A program that a Java thread starts inherits the thread's mask, and would
-/// not hear of `Process.destroy()`; so Java's threads have these open. nginx's handlers send on to the main
-/// thread what reaches another one.
-const STEERING: [libc::c_int; 10] = [
-    libc::SIGHUP,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGTERM,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGWINCH,
-    libc::SIGALRM,
-    libc::SIGIO,
-    libc::SIGCHLD,
-];
+unsafe extern "C" {
+    static mut environ: *mut *mut c_char;
+}
 
-/// While it lives, the calling thread has the steering signals open.
-pub struct Unblocked(libc::sigset_t);
+/// A real-time signal, which nobody else uses. The JVM reads this when it starts, and from nowhere else.
+const VARIABLE: &CStr = c"_JAVA_SR_SIGNUM=40";
+const NAME: &str = "_JAVA_SR_SIGNUM";
 
-impl Unblocked {
+/// While it lives, the environment has VARIABLE.
+pub struct OtherThanUsr2 {
+    ours: *mut *mut c_char,
+    before: *mut *mut c_char,
+}
+
+impl OtherThanUsr2 {
+    /// The event loop may be reading the environment: setenv could free what it looks at. So a new array is put in
+    /// place of the old one, which stays as it is.
     pub fn new() -> Self {
-        // SAFETY: both sets are whole before they are used.
+        let nothing = Self { ours: ptr::null_mut(), before: ptr::null_mut() };
+        if env::var_os(NAME).is_some() {
+            return nothing;
+        }
+        // SAFETY: environ is NULL or an array that ends with NULL; whoever changes it does so by setenv, on this
+        // thread or before it was started.
         unsafe {
-            let (mut open, mut before): (libc::sigset_t, libc::sigset_t) = (mem::zeroed(), mem::zeroed());
-            libc::sigemptyset(&raw mut open);
-            for signal in STEERING {
-                libc::sigaddset(&raw mut open, signal);
+            let before = environ;
+            let mut all = vec![VARIABLE.as_ptr().cast_mut()];
+            let mut at = before;
+            while !at.is_null() && !(*at).is_null() {
+                all.push(*at);
+                at = at.add(1);
             }
-            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const open, &raw mut before);
-            Self(before)
+            all.push(ptr::null_mut());
+            // Never freed: a reader may hold it for a moment longer.
+            let ours = mem::ManuallyDrop::new(all).as_mut_ptr();
+            environ = ours;
+            Self { ours, before }
         }
     }
 }
 
-impl Drop for Unblocked {
+impl Drop for OtherThanUsr2 {
     fn drop(&mut self) {
-        // SAFETY: the mask that the thread had.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+        // SAFETY: the array that was there; programs that Java starts need not see ours.
+        unsafe {
+            if !self.ours.is_null() && environ == self.ours {
+                environ = self.before;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_while_it_lives() {
+        assert_eq!(env::var_os(NAME), None);
+        let path = env::var_os("PATH");
+        let guard = OtherThanUsr2::new();
+        assert_eq!(env::var_os(NAME), Some("40".into()));
+        assert_eq!(env::var_os("PATH"), path);
+        drop(guard);
+        assert_eq!(env::var_os(NAME), None);
+        assert_eq!(env::var_os("PATH"), path);
     }
 }

@@ -176,8 +176,8 @@ class Surroundings(Case):
         lines, _ = self.calls(config("testing.Odd"), "loader")
         self.assertEqual(lines, ["true"])
 
-    def test_programs_can_be_told_to_end(self):
-        # A mask that its threads had inherited would reach the program, too.
+    def test_programs_hear_of_signals(self):
+        # The start thread blocks many, and Java inherits that; the programs that it starts must not.
         lines, _ = self.calls(config("conformance.Blocking"), "!run grep SigBlk /proc/self/status")
         self.assertEqual(lines[0].split()[-1], "0" * 16)
 
