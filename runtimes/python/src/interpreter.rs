@@ -98,6 +98,7 @@ fn boot(python: &Python) -> Result<Core, String> {
     let already = unsafe { (symbols.is_initialized)() } != 0;
     if !already {
         symbols.initialize(python).map_err(|e| format!("cannot start {shown}: {e}"))?;
+        symbols.claim_main_thread().map_err(|()| format!("{shown} has no module threading that can be imported"))?;
     }
     let core = core_library().and_then(|path| load_core(&path));
     if !already {
@@ -203,6 +204,7 @@ struct Symbols {
     config_init: unsafe extern "C" fn(*mut Config),
     config_clear: unsafe extern "C" fn(*mut Config),
     initialize: unsafe extern "C" fn(*const Config) -> Status,
+    import_module: unsafe extern "C" fn(*const c_char) -> *mut c_void,
     save_thread: unsafe extern "C" fn() -> *mut c_void,
 }
 
@@ -219,9 +221,19 @@ impl Symbols {
                 config_init: *library.get(b"PyConfig_InitPythonConfig").map_err(failed)?,
                 config_clear: *library.get(b"PyConfig_Clear").map_err(failed)?,
                 initialize: *library.get(b"Py_InitializeFromConfig").map_err(failed)?,
+                import_module: *library.get(b"PyImport_ImportModule").map_err(failed)?,
                 save_thread: *library.get(b"PyEval_SaveThread").map_err(failed)?,
             })
         }
+    }
+
+    /// Before 3.13 `threading` takes the thread that first imports it for the main thread. Were
+    /// that a start thread, which ends, a later thread with its number would pass for the main
+    /// thread: uvloop would then want the signals, and fail. Runs on: the interpreter's thread.
+    fn claim_main_thread(&self) -> Result<(), ()> {
+        // SAFETY: this thread holds the GIL. The reference is kept, as sys.modules keeps one.
+        let module = unsafe { (self.import_module)(c"threading".as_ptr()) };
+        if module.is_null() { Err(()) } else { Ok(()) }
     }
 
     fn initialize(&self, python: &Python) -> Result<(), String> {

@@ -287,7 +287,7 @@ fn surroundings() {
         assert_eq!(ask(&mut host, runtime, "interval"), "0.000500");
         assert_eq!(ask(&mut host, runtime, "request"), "True False False False");
         assert_eq!(ask(&mut host, runtime, "terminate"), "-15");
-        assert_eq!(ask(&mut host, runtime, "main"), "False");
+        assert_eq!(ask(&mut host, runtime, "main"), "nffi:python");
         assert!(ask(&mut host, runtime, "signal").starts_with("signal only works in main thread"));
         let program = ask(&mut host, runtime, "program");
         assert!(program.starts_with("/usr/bin/python3") && program.ends_with(" /usr"), "{program}");
