@@ -8,13 +8,14 @@ use std::{
     ffi::{c_char, c_void},
     path::PathBuf,
     ptr, slice,
+    sync::{Mutex, PoisonError},
 };
 
 use nffi_core::runtime::Spec;
 use nginx_sys::{
     NGX_CONF_BLOCK, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_LOG_EMERG,
-    ngx_command_t, ngx_conf_t, ngx_cycle, ngx_http_conf_ctx_t, ngx_http_module, ngx_pool_cleanup_add, ngx_str_t,
-    ngx_uint_t,
+    NGX_LOG_WARN, ngx_command_t, ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
+    ngx_http_conf_ctx_t, ngx_http_module, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t,
 };
 
 use crate::{barrier::barrier, errlog, sink};
@@ -83,10 +84,20 @@ unsafe fn words(cf: *mut ngx_conf_t) -> Result<Vec<String>, String> {
         .collect()
 }
 
-/// nginx's prefix, to which library names are relative.
+/// nginx's prefix, to which library names are relative. Absolute, whatever `nginx -p` was given: the
+/// threads of a runtime may be elsewhere.
 fn prefix(cf: *mut ngx_conf_t) -> PathBuf {
     // SAFETY: the cycle has its prefix before any configuration is read.
-    unsafe { path_of(&(*(*cf).cycle).prefix) }
+    let prefix = unsafe { path_of(&(*(*cf).cycle).prefix) };
+    std::path::absolute(&prefix).unwrap_or(prefix)
+}
+
+/// The prefix of the configuration that was read last, for `nffi.load`: workers may have moved.
+pub static PREFIX: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Runs on: the process that reads the configuration, before it does.
+pub fn keep_prefix(cf: *mut ngx_conf_t) {
+    *PREFIX.lock().unwrap_or_else(PoisonError::into_inner) = Some(prefix(cf));
 }
 
 /// The folder of nginx.conf, to which `config_file` is relative, as with `include`.
@@ -165,19 +176,60 @@ unsafe extern "C" fn set_done_sink(cf: *mut ngx_conf_t, _: *mut ngx_command_t, c
     report(cf, result)
 }
 
+/// Says in the log which variables runtimes want from nginx that it does not hand on. No error: this
+/// is known only when the whole configuration has been read, too late to refuse it.
+///
+/// # Safety
+/// `cycle` is nginx's new one, with its configuration.
+pub unsafe fn warn_of_env(cycle: *mut ngx_cycle_t) {
+    // SAFETY: the caller's promise; the core module's configuration is always there.
+    let (specs, handed) = unsafe {
+        let core = *(*cycle).conf_ctx.add(ngx_core_module.index) as *const ngx_core_conf_t;
+        let env = &(*core).env;
+        let handed = if env.nelts == 0 { &[] } else { slice::from_raw_parts(env.elts.cast::<ngx_str_t>(), env.nelts) };
+        (of_cycle(cycle), handed)
+    };
+    for spec in specs.map_or(&[][..], |conf| &conf.runtimes) {
+        for (name, _) in spec.surroundings.env.iter().filter(|(_, value)| value.is_none()) {
+            // NAME, or NAME=VALUE.
+            let is_handed = |word: &ngx_str_t| {
+                // SAFETY: len bytes.
+                let word = unsafe { slice::from_raw_parts(word.data, word.len) };
+                word.strip_prefix(name.as_bytes()).is_some_and(|rest| matches!(rest.first(), None | Some(b'=')))
+            };
+            if name != "TZ" && !handed.iter().any(is_handed) {
+                // SAFETY: the new cycle's log.
+                let log = unsafe { (*cycle).log };
+                let runtime = &spec.name;
+                errlog::write(
+                    log,
+                    NGX_LOG_WARN as _,
+                    format_args!(
+                        "nffi_runtime \"{runtime}\": env {name}: nginx does not hand it to its workers, where the runtime \
+                         will fail; add \"env {name};\" at the top of nginx.conf"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `cycle` is one of nginx's, with its configuration, which lives as long as it.
+unsafe fn of_cycle<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
+    // SAFETY: the caller's promise. Without an http block there is no context, and no declaration.
+    unsafe {
+        let ctx = *(*cycle).conf_ctx.add(ngx_http_module.index) as *const ngx_http_conf_ctx_t;
+        let ctx = ctx.as_ref()?;
+        (*ctx.main_conf.add(crate::ngx_http_nffi_module.ctx_index)).cast::<MainConf>().as_ref()
+    }
+}
+
 /// What the running configuration declares. Runs on: event loop.
 pub fn declared() -> (Vec<Spec>, sink::Choice) {
-    // SAFETY: the worker's cycle, whose configuration lives as long as the worker. Without an
-    // http block there is no context, and no declaration.
-    unsafe {
-        let ctx = *(*ngx_cycle).conf_ctx.add(ngx_http_module.index) as *const ngx_http_conf_ctx_t;
-        if ctx.is_null() {
-            return (Vec::new(), sink::Choice::default());
-        }
-        let conf = *(*ctx).main_conf.add(crate::ngx_http_nffi_module.ctx_index);
-        match conf.cast::<MainConf>().as_ref() {
-            Some(conf) => (conf.runtimes.clone(), conf.sink.unwrap_or_default()),
-            None => (Vec::new(), sink::Choice::default()),
-        }
+    // SAFETY: the worker's cycle.
+    match unsafe { of_cycle(ngx_cycle) } {
+        Some(conf) => (conf.runtimes.clone(), conf.sink.unwrap_or_default()),
+        None => (Vec::new(), sink::Choice::default()),
     }
 }

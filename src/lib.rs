@@ -66,7 +66,10 @@ pub static mut ngx_http_nffi_module: ngx_module_t = ngx_module_t {
 /// Runs on: the master (or the single process), for each new configuration.
 extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the new cycle.
-    barrier((), || unsafe { process::guard_workers((*cycle).log) });
+    barrier((), || unsafe {
+        process::guard_workers((*cycle).log);
+        conf::warn_of_env(cycle);
+    });
     OK
 }
 

@@ -22,7 +22,7 @@ use nginx_sys::{NGX_LOG_EMERG, NGX_LOG_WARN, ngx_conf_t, ngx_current_msec, ngx_h
 
 use crate::{
     barrier::barrier,
-    errlog,
+    conf, errlog,
     luajit::{self, Frame, Function},
     seed,
     sema::symbol,
@@ -37,11 +37,16 @@ pub const DONE: c_int = 0;
 /// The coroutine is asleep: it must yield, then ask again.
 const YIELD: c_int = 1;
 
+/// Room for every message of nffi's own.
+const MESSAGE_CAP: usize = 4096;
+
 /// What a function tells Lua besides its return value. `ngx_http_nffi_lua_reply_t`.
 #[repr(C)]
 pub struct Reply {
     data: *const c_char,
-    len: usize,
+    /// A double, as it stands in Lua: LuaJIT makes an object of a size_t, and that may run the
+    /// collector, whose finalizers may call us.
+    len: f64,
     /// The runtime's status; 0 also where the message is nffi's own (see `own`).
     status: c_int,
     /// The message is nffi's own, not the runtime's.
@@ -50,12 +55,12 @@ pub struct Reply {
 
 impl Reply {
     pub const fn empty() -> Self {
-        Self { data: ptr::null(), len: 0, status: 0, own: 1 }
+        Self { data: ptr::null(), len: 0.0, status: 0, own: 1 }
     }
 
     fn set(&mut self, bytes: &[u8], status: c_int, own: bool) {
         self.data = bytes.as_ptr().cast();
-        self.len = bytes.len();
+        self.len = bytes.len() as f64;
         self.status = status;
         self.own = c_int::from(own);
     }
@@ -112,7 +117,7 @@ impl Reply {
             lua.push_nil();
         } else {
             // SAFETY: what a reply points to outlives the call.
-            unsafe { lua.push_string(self.data, self.len) };
+            unsafe { lua.push_string(self.data, self.len as usize) };
         }
     }
 
@@ -121,9 +126,18 @@ impl Reply {
     /// # Safety
     /// The reply has been filled in.
     unsafe fn push_failure(&self, lua: Frame) -> c_int {
+        // A copy: pushing may run finalizers before it looks, and more of their messages than are kept.
+        let mut message = [0u8; MESSAGE_CAP];
+        // SAFETY: a message has len bytes, and nothing has run since it was made.
+        let said = unsafe { bytes(self.data, self.len as usize) };
+        let mut from = self.data;
+        if let Some(room) = message.get_mut(..said.len()) {
+            room.copy_from_slice(said);
+            from = message.as_ptr().cast();
+        }
         lua.push_nil();
-        // SAFETY: what a reply points to outlives the call.
-        unsafe { lua.push_string(self.data, self.len) };
+        // SAFETY: ours, on the stack; or a runtime's long message, which is kept as answers are.
+        unsafe { lua.push_string(from, said.len()) };
         if self.own != 0 {
             return 2;
         }
@@ -211,6 +225,7 @@ const FUNCTIONS: [(&CStr, Function); 4] = [
 pub unsafe extern "C" fn preload(cf: *mut ngx_conf_t) -> ngx_int_t {
     // Here, where LD_LIBRARY_PATH can still be read.
     LazyLock::force(&library::SEARCH_PATH);
+    conf::keep_prefix(cf);
     // SAFETY: ngx_lua's documented signature for other modules; a function that may unwind is called
     // like one that may not.
     let Some(add) = (unsafe { symbol::<AddPreload>(c"ngx_http_lua_add_package_preload") }) else {

@@ -7,6 +7,7 @@
 
 use std::{
     ffi::{c_char, c_int, c_void},
+    ptr,
     sync::OnceLock,
 };
 
@@ -23,6 +24,7 @@ pub type Function = unsafe extern "C-unwind" fn(State) -> c_int;
 pub struct Api {
     is_yieldable: unsafe extern "C" fn(State) -> c_int,
     exdata: unsafe extern "C" fn(State) -> *mut c_void,
+    kind: unsafe extern "C" fn(State, c_int) -> c_int,
     to_number: unsafe extern "C" fn(State, c_int) -> f64,
     to_string: unsafe extern "C-unwind" fn(State, c_int, *mut usize) -> *const c_char,
     push_boolean: unsafe extern "C" fn(State, c_int),
@@ -30,6 +32,10 @@ pub struct Api {
     push_number: unsafe extern "C" fn(State, f64),
     push_string: unsafe extern "C-unwind" fn(State, *const c_char, usize),
 }
+
+/// LUA_TNUMBER and LUA_TSTRING.
+const NUMBER: c_int = 3;
+const STRING: c_int = 4;
 
 static API: OnceLock<Api> = OnceLock::new();
 
@@ -49,6 +55,7 @@ unsafe fn look_up() -> Option<Api> {
         Some(Api {
             is_yieldable: symbol(c"lua_isyieldable")?,
             exdata: symbol(c"lua_getexdata")?,
+            kind: symbol(c"lua_type")?,
             to_number: symbol(c"lua_tonumber")?,
             to_string: symbol(c"lua_tolstring")?,
             push_boolean: symbol(c"lua_pushboolean")?,
@@ -74,8 +81,8 @@ impl Frame {
         Some(Self { api: API.get()?, state })
     }
 
-    /// Can the running coroutine yield here? Not inside gsub's callback, sort's comparison, a
-    /// metamethod or require.
+    /// Can the running coroutine yield here? Not inside gsub's callback, sort's comparison or
+    /// require; LuaJIT's own metamethods can.
     pub fn is_yieldable(self) -> bool {
         // SAFETY: the frame's promise; so below.
         unsafe { (self.api.is_yieldable)(self.state) != 0 }
@@ -87,15 +94,30 @@ impl Frame {
         unsafe { (self.api.exdata)(self.state) }
     }
 
+    /// A number of a runtime or of a call; `None` for anything else.
+    pub fn index(self, argument: c_int) -> Option<u32> {
+        // SAFETY: as above.
+        if unsafe { (self.api.kind)(self.state, argument) } != NUMBER {
+            return None;
+        }
+        let value = self.number(argument);
+        (value >= 0.0 && value <= f64::from(u32::MAX) && value.fract() == 0.0).then_some(value as u32)
+    }
+
     /// 0 where there is no number.
     pub fn number(self, argument: c_int) -> f64 {
         // SAFETY: as above.
         unsafe { (self.api.to_number)(self.state, argument) }
     }
 
-    /// A string, which lives as long as the frame: the VM holds the argument. NULL where there is none.
+    /// A string, which lives as long as the frame: the VM holds the argument. NULL where there is none;
+    /// a number is none.
     pub fn string(self, argument: c_int) -> (*const c_char, usize) {
         let mut len = 0;
+        // SAFETY: as above.
+        if unsafe { (self.api.kind)(self.state, argument) } != STRING {
+            return (ptr::null(), 0);
+        }
         // SAFETY: as above.
         let data = unsafe { (self.api.to_string)(self.state, argument, &mut len) };
         (data, len)

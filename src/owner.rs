@@ -7,11 +7,13 @@
 
 use std::{mem, ptr, sync::Arc};
 
-use nffi_core::{dispatch::Outcome, pipe::Pieces};
+use nffi_core::{buf::Buf, dispatch::Outcome, pipe::Pieces};
 use nginx_sys::{ngx_http_cleanup_t, ngx_http_request_t};
 
 use crate::sema::{self, Sema, Wait};
 
+/// So often a retired semaphore is looked at whose coroutine does not leave it: ten seconds.
+const LAST_LOOK: u8 = 200;
 /// Semaphores kept for the next calls; a burst's rest goes back to ngx_lua.
 const POOLED: usize = 4096;
 
@@ -21,6 +23,8 @@ pub struct Call {
     pub runtime: u32,
     pub task: u64,
     outcome: Option<Outcome>,
+    /// A sweep has seen it posted, and not taken.
+    seen: bool,
 }
 
 /// A coroutine that waits for a runtime to be ready.
@@ -41,10 +45,35 @@ pub struct Stream {
     pub ended: Option<Outcome>,
     /// The way out is shut.
     pub sent_eof: bool,
+    /// What has gone either way since its coroutine last yielded.
+    pub spent: usize,
+    /// The piece that Lua got last: it has copied it by the time it asks for the next.
+    pub last: Option<Buf>,
     /// Whoever waits in receive, and in send.
     waiters: [Option<Waiter>; 2],
     /// The request's cleanup that closes this stream; NULL once that has run.
     pub cleanup: *mut ngx_http_cleanup_t,
+}
+
+/// What a stream's coroutine may take or send before others have their turn.
+const SPEND: usize = 256 * 1024;
+/// What a piece counts for beside its bytes.
+const PIECE: usize = 4096;
+
+impl Stream {
+    /// Bytes have gone through without a wait.
+    pub fn spend(&mut self, bytes: usize) {
+        self.spent = self.spent.saturating_add(bytes).saturating_add(PIECE);
+    }
+
+    pub fn has_spent_enough(&self) -> bool {
+        self.spent >= SPEND
+    }
+
+    /// The coroutine yields now. True where that is for the sake of others.
+    pub fn rest(&mut self) -> bool {
+        std::mem::take(&mut self.spent) >= SPEND
+    }
 }
 
 #[derive(Debug)]
@@ -69,48 +98,83 @@ enum Owner {
     Stream(Box<Stream>),
 }
 
+/// An owner's number is its place here.
+#[derive(Debug, Default)]
+struct Place {
+    owner: Owner,
+    /// Where in `live` it is, unless it is free.
+    at: u32,
+}
+
 #[derive(Debug)]
 pub struct Owners {
     api: sema::Api,
-    list: Vec<Owner>,
+    list: Vec<Place>,
     free: Vec<u32>,
+    /// The numbers of those that are not free: what a sweep looks at.
+    live: Vec<u32>,
     semas: Vec<Sema>,
-    /// To be destroyed by the sweep, and whether it has seen them before: a semaphore that has been
+    /// To be destroyed by the sweep, and how often it has seen them: a semaphore that has been
     /// posted still has its coroutine until the posted events have run.
-    retired: Vec<(Sema, bool)>,
-    /// Where the next sweep goes on.
+    retired: Vec<(Sema, u8)>,
+    /// Where in `live` the next sweep goes on.
     swept: usize,
     serial: u32,
 }
 
 impl Owners {
     pub fn new(api: sema::Api) -> Self {
-        Self { api, list: Vec::new(), free: Vec::new(), semas: Vec::new(), retired: Vec::new(), swept: 0, serial: 0 }
+        Self {
+            api,
+            list: Vec::new(),
+            free: Vec::new(),
+            live: Vec::new(),
+            semas: Vec::new(),
+            retired: Vec::new(),
+            swept: 0,
+            serial: 0,
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.list.len() == self.free.len() && self.retired.is_empty()
+        self.live.is_empty() && self.retired.is_empty()
     }
 
     fn add(&mut self, owner: Owner) -> u32 {
-        match self.free.pop() {
+        let place = Place { owner, at: self.live.len() as u32 };
+        let number = match self.free.pop() {
             Some(number) => {
-                self.list[number as usize] = owner;
+                self.list[number as usize] = place;
                 number
             }
             None => {
-                self.list.push(owner);
+                self.list.push(place);
                 self.list.len() as u32 - 1
             }
-        }
+        };
+        self.live.push(number);
+        number
     }
 
     fn remove(&mut self, number: u32) -> Owner {
-        let owner = mem::take(&mut self.list[number as usize]);
+        let Place { owner, at } = mem::take(&mut self.list[number as usize]);
         if !matches!(owner, Owner::Free) {
             self.free.push(number);
+            // The last one takes its place among the live.
+            self.live.swap_remove(at as usize);
+            if let Some(&moved) = self.live.get(at as usize) {
+                self.list[moved as usize].at = at;
+            }
         }
         owner
+    }
+
+    fn get(&self, number: u32) -> Option<&Owner> {
+        self.list.get(number as usize).map(|place| &place.owner)
+    }
+
+    fn get_mut(&mut self, number: u32) -> Option<&mut Owner> {
+        self.list.get_mut(number as usize).map(|place| &mut place.owner)
     }
 
     fn sleep(&mut self, r: *mut ngx_http_request_t, timeout: i32) -> Result<Sema, String> {
@@ -135,7 +199,7 @@ impl Owners {
     }
 
     fn retire(&mut self, sem: Sema) {
-        self.retired.push((sem, false));
+        self.retired.push((sem, 0));
     }
 
     /// Gives everything back to ngx_lua, which looks at its semaphores' blocks when it goes. The
@@ -154,12 +218,12 @@ impl Owners {
     /// Puts the running coroutine to sleep for a call. It must yield, whatever comes next.
     pub fn sleep_for_call(&mut self, r: *mut ngx_http_request_t, timeout: i32, runtime: u32) -> Result<u32, String> {
         let sem = self.sleep(r, timeout)?;
-        Ok(self.add(Owner::Call(Call { sem, runtime, task: 0, outcome: None })))
+        Ok(self.add(Owner::Call(Call { sem, runtime, task: 0, outcome: None, seen: false })))
     }
 
     /// The task that a call waits for.
     pub fn set_task(&mut self, number: u32, task: u64) {
-        match self.list.get_mut(number as usize) {
+        match self.get_mut(number) {
             Some(Owner::Call(call)) => call.task = task,
             Some(Owner::Stream(stream)) => stream.task = task,
             _ => {}
@@ -168,7 +232,7 @@ impl Owners {
 
     /// The owner's task is over: wakes the coroutine, or forgets the owner where it has vanished.
     pub fn finish(&mut self, number: u32, outcome: Outcome) {
-        match self.list.get_mut(number as usize) {
+        match self.list.get_mut(number as usize).map(|place| &mut place.owner) {
             Some(Owner::Call(call)) if self.api.is_waiting(&call.sem) => {
                 call.outcome = Some(outcome);
                 self.api.post(&call.sem);
@@ -184,7 +248,7 @@ impl Owners {
 
     /// The coroutine has resumed: takes the call out.
     pub fn take_call(&mut self, number: u32) -> Option<Call> {
-        match self.list.get(number as usize) {
+        match self.get(number) {
             // Resumed by something that is not ours while it is still on the semaphore's queue.
             Some(Owner::Call(call)) if call.outcome.is_none() && self.api.is_waiting(&call.sem) => None,
             Some(Owner::Call(_)) => match self.remove(number) {
@@ -234,7 +298,7 @@ impl Owners {
     /// owners are done with.
     pub fn wake_loads(&mut self, runtime: u32) {
         for number in 0..self.list.len() as u32 {
-            if matches!(&self.list[number as usize], Owner::Load(load) if load.runtime == runtime)
+            if matches!(self.get(number), Some(Owner::Load(load)) if load.runtime == runtime)
                 && let Owner::Load(load) = self.remove(number)
             {
                 self.api.post(&load.sem);
@@ -255,6 +319,8 @@ impl Owners {
             pieces,
             ended: None,
             sent_eof: false,
+            spent: 0,
+            last: None,
             waiters: [None, None],
             cleanup: ptr::null_mut(),
         })));
@@ -262,7 +328,7 @@ impl Owners {
     }
 
     pub fn stream(&mut self, number: u32, serial: u32) -> Option<&mut Stream> {
-        match self.list.get_mut(number as usize) {
+        match self.get_mut(number) {
             Some(Owner::Stream(stream)) if stream.serial == serial => Some(stream),
             _ => None,
         }
@@ -276,7 +342,7 @@ impl Owners {
         number: u32,
         side: Side,
     ) -> Result<(), String> {
-        match &mut self.list[number as usize] {
+        match &mut self.list[number as usize].owner {
             Owner::Stream(stream) => {
                 let waiter = &mut stream.waiters[side as usize];
                 if waiter.as_ref().is_some_and(|w| self.api.count(&w.sem) == if w.posted { 0 } else { -1 }) {
@@ -290,7 +356,7 @@ impl Owners {
             _ => return Err("closed".to_owned()),
         }
         let sem = self.sleep(r, timeout)?;
-        if let Owner::Stream(stream) = &mut self.list[number as usize] {
+        if let Owner::Stream(stream) = &mut self.list[number as usize].owner {
             stream.waiters[side as usize] = Some(Waiter { sem, posted: false });
         }
         Ok(())
@@ -298,7 +364,7 @@ impl Owners {
 
     /// The coroutine that waited on the side has resumed. True where it had been posted.
     pub fn settle_stream(&mut self, number: u32, side: Side) -> bool {
-        if let Some(Owner::Stream(stream)) = self.list.get_mut(number as usize)
+        if let Some(Owner::Stream(stream)) = self.get_mut(number)
             && let Some(waiter) = stream.waiters[side as usize].take()
         {
             self.put_back(waiter.sem);
@@ -307,9 +373,23 @@ impl Owners {
         false
     }
 
+    /// Wakes whoever gave way to others on that side of the stream.
+    pub fn go_on(&mut self, number: u32, side: Side) {
+        let Some(place) = self.list.get_mut(number as usize) else { return };
+        let Owner::Stream(stream) = &mut place.owner else { return };
+        if let Some(waiter) = &mut stream.waiters[side as usize]
+            && !waiter.posted
+            && self.api.is_waiting(&waiter.sem)
+        {
+            waiter.posted = true;
+            self.api.post(&waiter.sem);
+        }
+    }
+
     /// Wakes whoever waits on a side of the stream that has news.
     pub fn wake_stream(&mut self, number: u32) {
-        let Some(Owner::Stream(stream)) = self.list.get_mut(number as usize) else { return };
+        let Some(place) = self.list.get_mut(number as usize) else { return };
+        let Owner::Stream(stream) = &mut place.owner else { return };
         let over = stream.ended.is_some();
         let news = [over || !stream.pieces.answer.is_empty(), over || stream.pieces.request.is_open()];
         for (waiter, news) in stream.waiters.iter_mut().zip(news) {
@@ -326,42 +406,59 @@ impl Owners {
 
     // ---- the sweep ---------------------------------------------------------------------------
 
-    /// Looks at up to `budget` owners for coroutines that have vanished; `gone` gets the tasks
-    /// that nobody waits for any more.
-    pub fn sweep(&mut self, budget: usize, gone: &mut Vec<u64>) {
-        let batch: Vec<_> = self.retired.drain(..budget.min(self.retired.len())).collect();
-        for (sem, seen) in batch {
-            if seen && !self.api.is_waiting(&sem) {
-                self.api.destroy(sem);
-            } else {
-                self.retired.push((sem, true));
-            }
-        }
-        for _ in 0..budget.min(self.list.len()) {
-            if self.swept >= self.list.len() {
+    /// Looks at up to `least` owners, a quarter of them if those are more, for coroutines that have
+    /// vanished; `gone` gets the tasks that nobody waits for any more.
+    pub fn sweep(&mut self, least: usize, gone: &mut Vec<u64>) {
+        self.sweep_retired(least);
+        for _ in 0..least.max(self.live.len() / 4).min(self.live.len()) {
+            if self.swept >= self.live.len() {
                 self.swept = 0;
             }
-            let number = self.swept as u32;
-            self.swept += 1;
-            let (task, vanished) = match &self.list[number as usize] {
-                // Posted and resumed would have been taken at once; posted and not on the queue
-                // any more is a coroutine that was killed in between.
-                Owner::Call(call) if call.outcome.is_some() => (0, self.api.count(&call.sem) > 0),
-                Owner::Call(call) => (call.task, !self.api.is_waiting(&call.sem)),
-                Owner::Load(load) => (0, !self.api.is_waiting(&load.sem)),
-                // One that nobody waits on is closed by its request's end, or by Lua's collector.
-                Owner::Stream(stream) => {
-                    let killed = |w: &Waiter| self.api.count(&w.sem) == i32::from(w.posted);
-                    (stream.task, stream.waiters.iter().flatten().any(killed))
-                }
-                Owner::Free => (0, false),
-            };
-            if vanished {
-                if task != 0 {
-                    gone.push(task);
-                }
-                self.forget(number);
+            let Some(&number) = self.live.get(self.swept) else { break };
+            let (task, vanished) = self.look_at(number);
+            if !vanished {
+                self.swept += 1;
+                continue;
             }
+            if task != 0 {
+                gone.push(task);
+            }
+            // Another one takes its place, and is looked at next.
+            self.forget(number);
+        }
+    }
+
+    /// The owner's task, and whether its coroutine has vanished.
+    fn look_at(&mut self, number: u32) -> (u64, bool) {
+        let api = self.api;
+        match &mut self.list[number as usize].owner {
+            // Posted and resumed would have been taken at once. Posted, and not on the queue any
+            // more, is a coroutine that was killed in between; taken off by the post, but not resumed
+            // until the next look, is one that went on in the meantime, by an error of a debug hook.
+            Owner::Call(call) if call.outcome.is_some() => {
+                let count = api.count(&call.sem);
+                (0, count > 0 || (count == 0 && mem::replace(&mut call.seen, true)))
+            }
+            Owner::Call(call) => (call.task, !api.is_waiting(&call.sem)),
+            Owner::Load(load) => (0, !api.is_waiting(&load.sem)),
+            // One that nobody waits on is closed by its request's end, or by Lua's collector.
+            Owner::Stream(stream) => {
+                let killed = |w: &Waiter| api.count(&w.sem) == i32::from(w.posted);
+                (stream.task, stream.waiters.iter().flatten().any(killed))
+            }
+            Owner::Free => (0, false),
+        }
+    }
+
+    fn sweep_retired(&mut self, budget: usize) {
+        let batch: Vec<_> = self.retired.drain(..budget.min(self.retired.len())).collect();
+        for (sem, seen) in batch {
+            if seen > 0 && !self.api.is_waiting(&sem) {
+                self.api.destroy(sem);
+            } else if seen < LAST_LOOK {
+                self.retired.push((sem, seen + 1));
+            }
+            // Else something is on its queue for ever that should not be: left alone, it harms nobody.
         }
     }
 }

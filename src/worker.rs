@@ -24,7 +24,15 @@ use nginx_sys::{
     ngx_msec_t, ngx_process, ngx_terminate,
 };
 
-use crate::{barrier::barrier, conf, errlog, events::Event, owner::Owners, process, seed::Seed, sema, sink};
+use crate::{
+    barrier::barrier,
+    conf, errlog,
+    events::Event,
+    owner::{Owners, Side},
+    process,
+    seed::Seed,
+    sema, sink,
+};
 
 /// How often vanished callers are looked for, in ms, and how many owners at a time: with up to
 /// 100 000 waiting, each is looked at within 200 ms.
@@ -63,6 +71,9 @@ pub struct Worker {
     gone: Vec<u64>,
     flush: Event,
     tick: Event,
+    /// Sides of streams whose coroutines gave way to others, until the loop's next iteration.
+    resting: Vec<(u32, Side)>,
+    rest: Event,
     /// Events that are posted now will be run before the loop sleeps.
     in_loop: bool,
     /// How often in a row answers were there without a sleep.
@@ -128,10 +139,17 @@ impl Worker {
             gone: Vec::new(),
             flush: Event::new(Some(on_flush)),
             tick: Event::new(Some(on_tick)),
+            resting: Vec::new(),
+            rest: Event::new(Some(on_rest)),
             in_loop: false,
             rounds: 0,
             exiting_since: None,
         };
+        // Before any runtime has a thread: nobody else may look at the environment while it changes.
+        for spec in &specs {
+            // SAFETY: nginx's own threads, if there are any, leave the environment alone.
+            unsafe { spec.surroundings.set_env() };
+        }
         for spec in specs {
             let name = spec.name.clone();
             let number = worker.start(spec);
@@ -213,6 +231,13 @@ impl Worker {
             (*conf).shutdown_timeout
         };
         (timeout > 0 && elapsed >= timeout) || !(waiting || self.dispatch.holds(elapsed as u64))
+    }
+
+    /// Wakes whoever waits on that side of the stream in the loop's next iteration, after its other
+    /// events.
+    pub fn wake_stream_later(&mut self, number: u32, side: Side) {
+        self.resting.push((number, side));
+        self.rest.post_next();
     }
 
     // ---- what Lua is given -------------------------------------------------------------------
@@ -397,6 +422,16 @@ unsafe extern "C" fn on_flush(_: *mut ngx_event_t) {
         worker.kept.1.clear();
         if worker.wake_and_look() {
             worker.drain();
+        }
+    });
+}
+
+unsafe extern "C" fn on_rest(_: *mut ngx_event_t) {
+    with(|worker| {
+        for (number, side) in std::mem::take(&mut worker.resting) {
+            if let Some(owners) = &mut worker.owners {
+                owners.go_on(number, side);
+            }
         }
     });
 }

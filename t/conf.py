@@ -105,6 +105,17 @@ WRONG |= {
     "env twice": option("env A 1; env A 2;", "env A.*duplicate"),
     "working_directory missing": (f"nffi_runtime a {GOOD} {{\n  working_directory no/such;\n}}", "working_directory.*no/such", (1, 3)),
     "working_directory a file": (f"nffi_runtime a {GOOD} {{\n  working_directory /etc/hostname;\n}}", "is no directory", (1, 3)),
+    "two values of one variable": (
+        f"nffi_runtime a {GOOD} {{ env A 1; }}\nnffi_runtime b {GOOD} {{\n env A 2;\n}}",
+        'runtime "a" sets it to "1"',
+        (2, 4),
+    ),
+    "a number with a sign": option("queue +5;", "queue"),
+    "one library by two names": (
+        f"nffi_runtime a {CHECK} {{ check alone; }}\nnffi_runtime b @DIR@/link.so {{ check alone; }}",
+        "another runtime of this library",
+        2,
+    ),
     "two runtimes that do not agree": (
         f"nffi_runtime a {CHECK} {{ check alone; }}\nnffi_runtime b {CHECK} {{ check alone; }}",
         '"b".*another runtime of this library',
@@ -175,6 +186,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="nffi-conf-") as name:
         folder = pathlib.Path(name)
         (folder / "here").mkdir()
+        (folder / "link.so").symlink_to(CHECK)
         (folder / "here" / "a_file_that_is_here").touch()
         for what, (text, reason, where) in WRONG.items():
             code, out, first, took = test(text, folder)

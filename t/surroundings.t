@@ -47,26 +47,19 @@ nil | runtime failed: env NFFI_NOT_HANDED: it is not set in this process; nginx 
 
 
 
-=== TEST 4: two runtimes may share a variable, but not want two values of it
+=== TEST 4: two runtimes share a variable
 --- runtimes
 nffi_runtime one $TEST_NGINX_FIXTURES/libfixture.so { env NFFI_S 1; }
 nffi_runtime two $TEST_NGINX_FIXTURES/libfixture.so { env NFFI_S 1; }
-nffi_runtime three $TEST_NGINX_FIXTURES/libfixture.so { env NFFI_S 3; }
+nffi_runtime three $TEST_NGINX_FIXTURES/libfixture.so {}
 --- lua
--- Who comes first has its way.
-local said = {}
 for _, name in ipairs { "one", "two", "three" } do
-  local value, err = nffi.call(name, "getenv NFFI_S")
-  said[name] = value or err:gsub('runtime "%w+"', "runtime X"):gsub('"%d"', "N")
+  t.show(nffi.call(name, "getenv NFFI_S"))
 end
-local refused = "runtime failed: env NFFI_S: runtime X has set it to N, and a process has one environment"
-t.show(said.one == said.two)
-t.show((said.one == "1" and said.three == refused) or (said.three == "3" and said.one == refused))
 --- response_body
-true
-true
---- no_error_log
-[alert]
+1
+1
+1
 
 
 

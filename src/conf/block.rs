@@ -1,6 +1,6 @@
 //! The block of `nffi_runtime`: nffi's own options, and the runtime's.
 
-use std::{ffi::c_char, ffi::c_void, fs};
+use std::{ffi::c_char, ffi::c_void, fs, path::Path};
 
 use nffi_core::{
     library,
@@ -87,12 +87,17 @@ fn finish(cf: *mut ngx_conf_t, name: &str, library: &str, block: Block, declared
     let exports = library::inspect(&path).map_err(|e| whole(e.to_string()))?;
     let config = block.config.unwrap_or_else(|| block.own.to_json().into_bytes());
     block.surroundings.check().map_err(whole)?;
+    for other in declared {
+        block.surroundings.agrees_with(&other.surroundings, &other.name).map_err(whole)?;
+    }
     let Block { settings, surroundings, .. } = block;
     let spec = Spec { name: name.to_owned(), library: path, config, settings, surroundings };
     if exports.check {
         // Those of the same library before it, too: a language that lives in the process once can
         // tell whether they agree.
-        let mut same: Vec<_> = declared.iter().filter(|other| other.library == spec.library).collect();
+        let file = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let own = file(&spec.library);
+        let mut same: Vec<_> = declared.iter().filter(|other| file(&other.library) == own).collect();
         same.push(&spec);
         check::run(&spec.library, &same).map_err(whole)?;
     }
@@ -168,7 +173,7 @@ impl Block {
 
 fn number(name: &str, value: &str, least: u64, most: u64) -> Result<u64, String> {
     match value.parse() {
-        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        Ok(number) if !value.starts_with('+') && (least..=most).contains(&number) => Ok(number),
         _ => Err(format!("invalid value \"{value}\" in \"{name}\": a number from {least} to {most}")),
     }
 }

@@ -14,8 +14,10 @@ use rustix::{
     pipe::{PipeFlags, pipe_with},
 };
 
-/// How long a check may take.
+/// How long a check of one runtime may take.
 const LIMIT: Duration = Duration::from_secs(10);
+/// So much is written to a pipe at once.
+const MOST: usize = 4096;
 
 /// Runs `nffi_runtime_check_v1` of the library for each of its runtimes, one after the other; all but
 /// the last are known to be sound by themselves. Runs on: the process that reads the configuration,
@@ -31,19 +33,23 @@ pub fn run(library: &Path, runtimes: &[&Spec]) -> Result<(), String> {
         }
         pid => {
             drop(writer);
-            verdict(pid, reader)
+            verdict(pid, reader, LIMIT.saturating_mul(runtimes.len() as u32))
         }
     }
 }
 
 /// The child: 'k' for sound, or the message.
 fn child(library: &Path, runtimes: &[&Spec], writer: &OwnedFd) -> ! {
+    // SAFETY: no memory is involved.
+    unsafe { libc::setpgid(0, 0) };
     let check_all = || {
-        // As in a worker: the first one's environment is there when the library is loaded.
-        runtimes.first().map_or(Ok(()), |spec| spec.surroundings.enter_child())?;
+        // As in a worker: the environment first, and each in its directory.
+        // SAFETY: one thread.
+        runtimes.iter().for_each(|spec| unsafe { spec.surroundings.set_env() });
+        runtimes.first().map_or(Ok(()), |spec| spec.surroundings.move_process())?;
         let library = library::load(library)?;
         runtimes.iter().try_for_each(|spec| {
-            spec.surroundings.enter_child()?;
+            spec.surroundings.move_process()?;
             library::check(&library, &spec.config)
         })
     };
@@ -53,13 +59,13 @@ fn child(library: &Path, runtimes: &[&Spec], writer: &OwnedFd) -> ! {
         Err(message) => format!("e{message}"),
     };
     // A parent that has given up is gone for good.
-    let _ = rustix::io::write(writer, text.as_bytes());
+    let _ = rustix::io::write(writer, &text.as_bytes()[..text.len().min(MOST)]);
     // SAFETY: ends the child; nothing of nginx may be cleaned up here.
     unsafe { libc::_exit(0) }
 }
 
-fn verdict(pid: i32, reader: OwnedFd) -> Result<(), String> {
-    let end = Instant::now() + LIMIT;
+fn verdict(pid: i32, reader: OwnedFd, limit: Duration) -> Result<(), String> {
+    let end = Instant::now() + limit;
     let mut text = Vec::new();
     let mut source = std::fs::File::from(reader);
     let timely = loop {
@@ -70,7 +76,7 @@ fn verdict(pid: i32, reader: OwnedFd) -> Result<(), String> {
             Ok(0) | Err(_) => break false,
             Ok(_) => {}
         }
-        let mut piece = [0; 4096];
+        let mut piece = [0; MOST];
         match source.read(&mut piece) {
             Ok(0) => break true,
             Ok(n) => text.extend_from_slice(&piece[..n]),
@@ -87,6 +93,8 @@ fn verdict(pid: i32, reader: OwnedFd) -> Result<(), String> {
     // only, and the signal is blocked while it reads a configuration, or not yet handled.
     unsafe {
         if !timely || !text.is_empty() {
+            // With all that it has forked, but for what went into a session of its own.
+            libc::kill(-pid, libc::SIGKILL);
             libc::kill(pid, libc::SIGKILL);
         }
         while libc::waitpid(pid, &mut status, 0) == -1 && *libc::__errno_location() == libc::EINTR {}
@@ -96,7 +104,7 @@ fn verdict(pid: i32, reader: OwnedFd) -> Result<(), String> {
         Some((_, message)) => {
             Err(format!("the runtime refuses its configuration: {}", String::from_utf8_lossy(message)))
         }
-        None if !timely => Err(format!("the runtime's check took longer than {} s", LIMIT.as_secs())),
+        None if !timely => Err(format!("the runtime's check took longer than {} s", limit.as_secs())),
         None if libc::WIFSIGNALED(status) => {
             Err(format!("the runtime's check was ended by signal {}", libc::WTERMSIG(status)))
         }

@@ -15,8 +15,9 @@ use crate::{
 };
 
 /// Lua: `submit(runtime, request, timeout)`. Submits a call of the running coroutine and puts it to
-/// sleep. A request of nil, which only the seed's runtimes are given, is NULL. Returns the number to take the answer by, after the yield that must follow; or nil and
-/// why nothing was submitted; or nothing where the coroutine cannot yield here.
+/// sleep. A request of nil, which only the seed's runtimes are given, is NULL. Returns the number to
+/// take the answer by, after the yield that must follow; or nil and why nothing was submitted; or
+/// nothing where the coroutine cannot yield here.
 pub unsafe extern "C-unwind" fn submit(lua: luajit::State) -> c_int {
     // SAFETY: called by LuaJIT.
     let Some(lua) = (unsafe { Frame::new(lua) }) else { return 0 };
@@ -25,16 +26,26 @@ pub unsafe extern "C-unwind" fn submit(lua: luajit::State) -> c_int {
         return 0;
     }
     let mut reply = Reply::empty();
+    let Some(runtime) = lua.index(1) else {
+        return enter_and_refuse(lua, &mut reply);
+    };
     let (data, len) = lua.string(2);
     // SAFETY: the string is an argument: it lives until we return.
     let data = (!data.is_null()).then(|| unsafe { bytes(data, len) });
-    let owner = call(r, lua.number(1) as u32, data, lua.number(3), &mut reply);
+    let owner = call(r, runtime, data, lua.number(3), &mut reply);
     if owner < 0 {
         // SAFETY: call() has filled the reply in.
         return unsafe { reply.push_failure(lua) };
     }
     lua.push_number(f64::from(owner));
     1
+}
+
+/// rt.call(…) for rt:call(…).
+fn enter_and_refuse(lua: Frame, reply: &mut Reply) -> c_int {
+    enter(reply, |worker, reply| reply.fail(worker, "bad runtime: call its methods with a colon, rt:call(...)"));
+    // SAFETY: enter() has filled the reply in.
+    unsafe { reply.push_failure(lua) }
 }
 
 fn call(r: *mut ngx_http_request_t, runtime: u32, data: Option<&[u8]>, wanted: f64, reply: &mut Reply) -> c_int {
@@ -85,13 +96,16 @@ pub unsafe extern "C-unwind" fn take(lua: luajit::State) -> c_int {
     // SAFETY: called by LuaJIT.
     let Some(lua) = (unsafe { Frame::new(lua) }) else { return 0 };
     let mut reply = Reply::empty();
-    let rc = taken(lua.number(1) as u32, &mut reply);
+    let Some(owner) = lua.index(1) else {
+        return enter_and_refuse(lua, &mut reply);
+    };
+    let rc = taken(owner, &mut reply);
     // SAFETY: taken() has filled the reply in, and what it points to outlives the call.
     unsafe {
         if rc != DONE {
             return reply.push_failure(lua);
         }
-        lua.push_string(reply.data, reply.len);
+        reply.push_data(lua);
     }
     1
 }

@@ -3,6 +3,7 @@
 use std::{
     ffi::{c_char, c_int},
     path::PathBuf,
+    sync::PoisonError,
 };
 
 use nffi_core::{
@@ -14,7 +15,7 @@ use nffi_core::{
 use nginx_sys::{ngx_cycle, ngx_http_request_t};
 
 use super::{DONE, Reply, YIELD, bytes, enter};
-use crate::worker::Worker;
+use crate::{conf, worker::Worker};
 
 /// The settings of `nffi.load`; NaN: the default. `ngx_http_nffi_lua_settings_t`.
 #[repr(C)]
@@ -34,7 +35,8 @@ impl LuaSettings {
         let pick = |name: &str, value: f64, least: u64, most: u64, default: u64| {
             if value.is_nan() {
                 Ok(default)
-            } else if value >= least as f64 && value <= most as f64 {
+            } else if value.ceil() >= least as f64 && value <= most as f64 {
+                // As everywhere in the Lua API: a fraction is rounded up.
                 Ok(value.ceil() as u64)
             } else {
                 Err(format!("bad option: \"{name}\" is a number from {least} to {most}"))
@@ -106,6 +108,9 @@ fn load(worker: &mut Worker, name: &[u8], config: &[u8], settings: &LuaSettings)
 
 /// nginx's prefix, which relative paths start from.
 pub fn prefix() -> PathBuf {
+    if let Some(prefix) = &*conf::PREFIX.lock().unwrap_or_else(PoisonError::into_inner) {
+        return prefix.clone();
+    }
     // SAFETY: the worker's cycle has a prefix of len bytes.
     unsafe {
         let prefix = &(*ngx_cycle).prefix;
@@ -192,20 +197,26 @@ unsafe extern "C" fn ngx_http_nffi_lua_stats(runtime: u32, stats: *mut LuaStats,
     // SAFETY: as above; stats is Lua's structure.
     let (stats, reply) = unsafe { (&mut *stats, &mut *reply) };
     enter(reply, |worker, reply| {
+        let failed = match worker.dispatch.entry(runtime).map(|entry| &entry.state) {
+            Some(State::Failed(why)) => why.clone(),
+            _ => String::new(),
+        };
+        // Kept: a finalizer may unload the runtime before Lua has read why it failed.
+        let error = worker.keep_message(failed).as_bytes();
+        let (error, error_len) = (error.as_ptr().cast(), error.len());
         let Some(entry) = worker.dispatch.entry(runtime) else {
             return reply.fail(worker, "no such runtime");
         };
         let name = entry.runtime.name.as_bytes();
         let library = entry.runtime.library.as_os_str().as_encoded_bytes();
-        let error = if let State::Failed(why) = &entry.state { why.as_bytes() } else { &[] };
         let count = |n: u64| n as f64;
         *stats = LuaStats {
             name: name.as_ptr().cast(),
             name_len: name.len(),
             library: library.as_ptr().cast(),
             library_len: library.len(),
-            error: error.as_ptr().cast(),
-            error_len: error.len(),
+            error,
+            error_len,
             state: match entry.state {
                 State::Starting => 0,
                 State::Ready => 1,

@@ -11,7 +11,7 @@ use nginx_sys::{ngx_http_cleanup_add, ngx_http_cleanup_t, ngx_http_request_t};
 
 use super::{DONE, FAILED, Reply, YIELD, bytes, enter, request_id, timeout};
 use crate::{
-    owner::Side,
+    owner::{Side, Stream},
     worker::{self, Worker},
 };
 
@@ -125,7 +125,12 @@ fn close(worker: &mut Worker, number: u32, serial: u32) {
     let Some(owners) = &mut worker.owners else { return };
     let Some(stream) = owners.stream(number, serial) else { return };
     let task = if stream.ended.is_none() { stream.task } else { 0 };
+    let last = stream.last.take();
     owners.forget(number);
+    if let Some(last) = last {
+        // Closed by a finalizer while Lua is about to copy it.
+        worker.keep(last);
+    }
     worker.cancel(task);
 }
 
@@ -155,6 +160,8 @@ unsafe extern "C" fn ngx_http_nffi_lua_send(
             return reply.fail(worker, "closed");
         }
         let (task, pieces, runtime) = (open.task, open.pieces.clone(), open.runtime);
+        open.spend(data.len());
+        let enough = open.has_spent_enough();
         let limit = worker.dispatch.entry(runtime).map_or(0, |e| e.runtime.settings.max_request);
         if data.len() > limit {
             return reply.fail(worker, "request too large");
@@ -165,8 +172,8 @@ unsafe extern "C" fn ngx_http_nffi_lua_send(
         let sent = worker.dispatch.send(task, &pieces, Some(piece));
         worker.after();
         match sent {
-            Ok(false) => DONE,
-            Ok(true) => YIELD,
+            Ok(false) if !enough => DONE,
+            Ok(_) => YIELD,
             Err(_) => reply.fail(worker, "closed"),
         }
     })
@@ -202,10 +209,16 @@ unsafe extern "C" fn ngx_http_nffi_lua_receive(stream: *const LuaStream, reply: 
         let Some(open) = worker.owners.as_mut().and_then(|o| o.stream(stream.number, stream.serial)) else {
             return reply.fail(worker, "closed");
         };
+        if open.has_spent_enough() && !open.pieces.answer.is_empty() {
+            return YIELD;
+        }
         let (task, pieces) = (open.task, open.pieces.clone());
         if let Some(piece) = worker.dispatch.receive(task, &pieces) {
             worker.after();
-            reply.set(worker.keep(piece).as_slice(), 0, false);
+            if let Some(open) = worker.owners.as_mut().and_then(|o| o.stream(stream.number, stream.serial)) {
+                open.spend(piece.len());
+                reply.set(open.last.insert(piece).as_slice(), 0, false);
+            }
             return DONE;
         }
         let Some(open) = worker.owners.as_mut().and_then(|o| o.stream(stream.number, stream.serial)) else {
@@ -273,8 +286,14 @@ unsafe extern "C" fn ngx_http_nffi_lua_wait(
         let Some(owners) = &mut worker.owners else { return FAILED };
         match owners.sleep_for_stream(r, timeout, stream.number, side) {
             Ok(()) => {
-                // What came between the look and the wait will not be told again.
-                owners.wake_stream(stream.number);
+                let rests = owners.stream(stream.number, stream.serial).is_some_and(Stream::rest);
+                if rests {
+                    // There is news already; but it is others' turn.
+                    worker.wake_stream_later(stream.number, side);
+                } else {
+                    // What came between the look and the wait will not be told again.
+                    owners.wake_stream(stream.number);
+                }
                 worker.after();
                 YIELD
             }

@@ -100,7 +100,7 @@ fn load_and_init(runtime: &Runtime, spec: &Spec) -> Result<(), String> {
     library::inspect(&spec.library).map_err(|e| e.to_string())?;
     let turn = turn_of(&spec.library);
     let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-    spec.surroundings.enter(&spec.name)?;
+    spec.surroundings.enter()?;
     let library = library::load(&spec.library)?;
     library::init(&library, crate::host::table(), runtime.handle(), &spec.config)
 }

@@ -1,16 +1,12 @@
 //! What a library finds around it: environment variables, and a current directory.
 //!
 //! The environment is the process's: two runtimes that want different values of one variable cannot
-//! both have their way. The current directory is a thread's, on Linux: the thread that starts a
+//! both have their way, and it is set once, before any of them has a thread. The current directory is a thread's, on Linux: the thread that starts a
 //! runtime takes one of its own, and the threads that it starts inherit it. nginx keeps its own.
 
 use std::{
-    collections::HashMap,
     env,
-    ffi::{CString, c_char},
     path::{Path, PathBuf},
-    ptr,
-    sync::{LazyLock, Mutex, PoisonError},
 };
 
 /// The options `env` and `working_directory`.
@@ -53,21 +49,41 @@ impl Surroundings {
         }
     }
 
-    /// Makes them those of this thread, and of all that it starts; the variables are the whole
-    /// process's. `runtime` is named where another one wants something else. Runs on: a runtime's
-    /// start thread, before its library is loaded.
-    pub fn enter(&self, runtime: &str) -> Result<(), String> {
-        for (name, value) in &self.env {
-            match value {
-                Some(value) => set_once(runtime, name, value)?,
-                None if env::var_os(name).is_some() => {}
-                None => {
-                    return Err(format!(
-                        "env {name}: it is not set in this process; nginx hands a variable to its workers where \
-                         \"env {name};\" stands at the top of nginx.conf"
-                    ));
-                }
+    /// Do both want the same of the process? `other` belongs to the runtime of that name.
+    pub fn agrees_with(&self, other: &Self, name: &str) -> Result<(), String> {
+        for (variable, value) in self.env.iter().filter_map(|(n, v)| Some((n, v.as_ref()?))) {
+            let theirs = other.env.iter().find(|(known, _)| known == variable).and_then(|(_, v)| v.as_ref());
+            if let Some(theirs) = theirs.filter(|theirs| *theirs != value) {
+                return Err(format!(
+                    "env {variable}: runtime \"{name}\" sets it to \"{theirs}\", and a process has one environment"
+                ));
             }
+        }
+        Ok(())
+    }
+
+    /// Sets the variables that have a value, in the whole process.
+    ///
+    /// # Safety
+    /// No other thread reads or writes the environment meanwhile: best before there is one.
+    pub unsafe fn set_env(&self) {
+        for (name, value) in &self.env {
+            if let Some(value) = value {
+                // SAFETY: the caller's promise.
+                unsafe { env::set_var(name, value) };
+            }
+        }
+    }
+
+    /// Looks for the variables that others had to set, and takes this thread, and all that it will
+    /// start, to the working directory. Runs on: a runtime's start thread, before its library is
+    /// loaded.
+    pub fn enter(&self) -> Result<(), String> {
+        if let Some((name, _)) = self.env.iter().find(|(name, value)| value.is_none() && env::var_os(name).is_none()) {
+            return Err(format!(
+                "env {name}: it is not set in this process; nginx hands a variable to its workers where \
+                 \"env {name};\" stands at the top of nginx.conf"
+            ));
         }
         match &self.working_directory {
             Some(dir) => move_thread(dir),
@@ -75,63 +91,14 @@ impl Surroundings {
         }
     }
 
-    /// The same for a process that checks a configuration and ends: nobody else is in it.
-    pub fn enter_child(&self) -> Result<(), String> {
-        for (name, value) in &self.env {
-            if let Some(value) = value {
-                set(name, value);
-            }
-        }
-        match &self.working_directory {
-            Some(dir) => env::set_current_dir(dir).map_err(|e| format!("working_directory \"{}\": {e}", dir.display())),
-            None => Ok(()),
-        }
+    /// Takes the whole process to the working directory: one that checks a configuration and ends.
+    pub fn move_process(&self) -> Result<(), String> {
+        self.working_directory.as_deref().map_or(Ok(()), move_to)
     }
 }
 
-fn set_once(runtime: &str, name: &str, value: &str) -> Result<(), String> {
-    /// By name: the value, and the runtime that set it.
-    static SET: LazyLock<Mutex<HashMap<String, (String, String)>>> = LazyLock::new(Mutex::default);
-    let mut all = SET.lock().unwrap_or_else(PoisonError::into_inner);
-    match all.get(name) {
-        Some((known, _)) if known == value => Ok(()),
-        Some((known, by)) if by != runtime => {
-            Err(format!("env {name}: runtime \"{by}\" has set it to \"{known}\", and a process has one environment"))
-        }
-        _ => {
-            set(name, value);
-            all.insert(name.to_owned(), (value.to_owned(), runtime.to_owned()));
-            Ok(())
-        }
-    }
-}
-
-unsafe extern "C" {
-    static mut environ: *mut *mut c_char;
-}
-
-/// Sets a variable without pulling the old environment from under another thread's getenv, as
-/// setenv would: a new array is published, and the old one is left to whoever still reads it.
-fn set(name: &str, value: &str) {
-    let Ok(entry) = CString::new(format!("{name}={value}")) else { return };
-    let prefix = format!("{name}=");
-    let mut entries = Vec::new();
-    // SAFETY: environ is NULL or an array of C strings that ends with NULL; whoever replaces it
-    // leaves the old one as it is, or is nginx before its workers have threads.
-    unsafe {
-        let mut old = (&raw mut environ).read_volatile();
-        while !old.is_null() && !(*old).is_null() {
-            if libc::strncmp(*old, prefix.as_ptr().cast(), prefix.len()) != 0 {
-                entries.push(*old);
-            }
-            old = old.add(1);
-        }
-    }
-    entries.push(entry.into_raw());
-    entries.push(ptr::null_mut());
-    let published = Box::leak(entries.into_boxed_slice()).as_mut_ptr();
-    // SAFETY: a pointer's store is one instruction, and both arrays stay valid.
-    unsafe { (&raw mut environ).write_volatile(published) };
+fn move_to(dir: &Path) -> Result<(), String> {
+    env::set_current_dir(dir).map_err(|e| format!("working_directory \"{}\": {e}", dir.display()))
 }
 
 fn move_thread(dir: &Path) -> Result<(), String> {
@@ -143,7 +110,7 @@ fn move_thread(dir: &Path) -> Result<(), String> {
              own \"working_directory\" at the top of nginx.conf"
         ));
     }
-    env::set_current_dir(dir).map_err(|e| format!("working_directory \"{}\": {e}", dir.display()))
+    move_to(dir)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -157,7 +124,7 @@ mod tests {
     fn with_env(options: &[&[&str]]) -> Surroundings {
         let mut around = Surroundings::default();
         for option in options {
-            around.add_env(&words(option)).expect("a good option");
+            assert_eq!(around.add_env(&words(option)), Ok(()), "{option:?}");
         }
         around
     }
@@ -174,23 +141,19 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "C's environment")]
-    fn a_variable_is_the_whole_process_s() {
-        with_env(&[&["NFFI_TEST_ENV", "one"]]).enter("a").expect("set");
-        assert_eq!(env::var("NFFI_TEST_ENV").as_deref(), Ok("one"));
-        with_env(&[&["NFFI_TEST_ENV", "one"], &["NFFI_TEST_ENV_2", "two"]]).enter("b").expect("the same again");
-        let error = with_env(&[&["NFFI_TEST_ENV", "other"]]).enter("b").unwrap_err();
-        assert!(error.contains("runtime \"a\" has set it to \"one\""), "{error}");
-        with_env(&[&["NFFI_TEST_ENV", "three"]]).enter("a").expect("its own may change");
-        assert_eq!(env::var("NFFI_TEST_ENV").as_deref(), Ok("three"));
-        assert_eq!(env::var("NFFI_TEST_ENV_2").as_deref(), Ok("two"));
+    fn a_process_has_one_environment() {
+        let one = with_env(&[&["X", "1"], &["Y", "2"], &["Z"]]);
+        assert_eq!(with_env(&[&["X", "1"], &["Z", "3"], &["W", "4"]]).agrees_with(&one, "one"), Ok(()));
+        assert_eq!(with_env(&[&["Y"]]).agrees_with(&one, "one"), Ok(()), "any value will do");
+        let error = with_env(&[&["Y", "3"]]).agrees_with(&one, "one").unwrap_err();
+        assert!(error.contains("env Y: runtime \"one\" sets it to \"2\""), "{error}");
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "C's environment")]
     fn a_variable_that_is_asked_for_must_be_there() {
-        with_env(&[&["PATH"]]).enter("a").expect("there");
-        let error = with_env(&[&["NFFI_TEST_NO_SUCH"]]).enter("a").unwrap_err();
+        with_env(&[&["PATH"]]).enter().expect("there");
+        let error = with_env(&[&["NFFI_TEST_NO_SUCH"]]).enter().unwrap_err();
         assert!(error.contains("env NFFI_TEST_NO_SUCH;"), "{error}");
     }
 
@@ -201,7 +164,7 @@ mod tests {
         let around = Surroundings { working_directory: Some("/proc".into()), ..Default::default() };
         around.check().expect("a directory");
         let seen = std::thread::spawn(move || {
-            around.enter("a").expect("moved");
+            around.enter().expect("moved");
             std::thread::spawn(|| env::current_dir().expect("there")).join().expect("joined")
         });
         assert_eq!(seen.join().expect("joined"), Path::new("/proc"));

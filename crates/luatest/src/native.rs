@@ -41,7 +41,7 @@ const YIELD: c_int = 1;
 #[repr(C)]
 pub struct Reply {
     data: *const c_char,
-    len: usize,
+    len: f64,
     status: c_int,
     own: c_int,
 }
@@ -135,14 +135,14 @@ fn say_it(host: &mut Host, say: Say, reply: &mut Reply) -> c_int {
         Say::Runtime(status, message) => (FAILED, message, status, false),
     };
     let data = host.keep(data, own);
-    *reply = Reply { data: data.as_ptr().cast(), len: data.len(), status, own: c_int::from(own) };
+    *reply = Reply { data: data.as_ptr().cast(), len: data.len() as f64, status, own: c_int::from(own) };
     rc
 }
 
 /// A reply that must not be read: it shows if it is.
 fn unread(rc: c_int, reply: &mut Reply) -> c_int {
     let data = b"not for reading";
-    *reply = Reply { data: data.as_ptr().cast(), len: data.len(), status: 99, own: 0 };
+    *reply = Reply { data: data.as_ptr().cast(), len: data.len() as f64, status: 99, own: 0 };
     rc
 }
 
@@ -238,7 +238,7 @@ pub unsafe extern "C-unwind" fn submit(lua: *mut lua_State) -> c_int {
     };
     // SAFETY: called by Lua.
     let yieldable = unsafe { lua_isyieldable(lua) } != 0;
-    let mut reply = Reply { data: ptr::null(), len: 0, status: 0, own: 1 };
+    let mut reply = Reply { data: ptr::null(), len: 0.0, status: 0, own: 1 };
     let said = host::with(|host| {
         if !yieldable || host.request == 0 {
             return None;
@@ -271,7 +271,7 @@ pub unsafe extern "C-unwind" fn submit(lua: *mut lua_State) -> c_int {
 pub unsafe extern "C-unwind" fn take(lua: *mut lua_State) -> c_int {
     // SAFETY: called by Lua with a number.
     let owner = unsafe { lua_tonumber(lua, 1) } as u32;
-    let mut reply = Reply { data: ptr::null(), len: 0, status: 0, own: 1 };
+    let mut reply = Reply { data: ptr::null(), len: 0.0, status: 0, own: 1 };
     let rc = host::with(|host| {
         host.journal.push(format!("take {owner}"));
         match (host.says("take"), host.kept.remove(&owner)) {
@@ -285,7 +285,7 @@ pub unsafe extern "C-unwind" fn take(lua: *mut lua_State) -> c_int {
         if rc != DONE {
             return push_failure(lua, &reply);
         }
-        lua_pushlstring(lua, reply.data, reply.len);
+        lua_pushlstring(lua, reply.data, reply.len as usize);
     }
     1
 }
@@ -296,7 +296,7 @@ unsafe fn push_failure(lua: *mut lua_State, reply: &Reply) -> c_int {
     // SAFETY: the caller's promise.
     unsafe {
         lua_pushnil(lua);
-        lua_pushlstring(lua, reply.data, reply.len);
+        lua_pushlstring(lua, reply.data, reply.len as usize);
         if reply.own != 0 {
             return 2;
         }

@@ -137,7 +137,11 @@ impl TestHost {
         surroundings: Surroundings,
     ) -> Result<RuntimeId, LoadError> {
         let path = library::find(library, Path::new("."))?;
+        let path = std::path::absolute(&path).unwrap_or(path);
         library::inspect(&path)?;
+        // SAFETY: set by the thread that drives the host. Runtimes that were loaded before may read
+        // the environment meanwhile; a test that loads several gives them all to the first.
+        unsafe { surroundings.set_env() };
         let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         let name = name.strip_prefix("lib").unwrap_or(&name).to_owned();
         let number = self.dispatch.start(Spec { name, library: path, config: config.to_vec(), settings, surroundings });

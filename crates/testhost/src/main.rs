@@ -45,6 +45,7 @@ fn main() -> ExitCode {
 /// Asks the library's own check what it thinks of the configuration.
 fn check(arguments: &Arguments) -> Result<bool, String> {
     let path = library::find(&arguments.library, ".".as_ref()).map_err(|e| e.to_string())?;
+    let path = std::path::absolute(&path).unwrap_or(path);
     if !library::inspect(&path).map_err(|e| e.to_string())?.check {
         report::say("the library exports no check; any configuration is taken");
         return Ok(true);
@@ -55,7 +56,9 @@ fn check(arguments: &Arguments) -> Result<bool, String> {
         report::say(&format!("the check took longer than {PATIENCE:?}"));
         std::process::exit(1);
     });
-    arguments.surroundings.enter_child()?;
+    // SAFETY: the thread above does not look at the environment, and there is no other.
+    unsafe { arguments.surroundings.set_env() };
+    arguments.surroundings.move_process()?;
     library::check(&library::load(&path)?, &arguments.config)?;
     report::say("the configuration is sound");
     Ok(true)

@@ -19,7 +19,7 @@ if not pcall(ffi.typeof, "ngx_http_nffi_lua_reply_t") then
 ffi.cdef [[
 typedef struct {
     const char  *data;
-    size_t       len;
+    double       len;
     int          status;
     int          own;
 } ngx_http_nffi_lua_reply_t;
@@ -114,9 +114,10 @@ local MAX_TIMEOUT = 2147483647
 -- What a reply says of a failure: nil, message, status. The status is the runtime's; it is nil
 -- where the message is nffi's own.
 function _M.failure(reply)
-    -- These first: reading them does not run the collector.
-    local own, status = reply.own, reply.status
-    local message = ffi_str(reply.data, reply.len)
+    -- Numbers first: reading data makes an object, which may run the collector, and that a finalizer
+    -- that leaves a reply of its own.
+    local own, status, len = reply.own, reply.status, reply.len
+    local message = ffi_str(reply.data, len)
     if own == 1 then
         return nil, message
     end

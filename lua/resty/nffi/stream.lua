@@ -80,7 +80,8 @@ function _M.receive(self, opts)
     while true do
         local rc = C.ngx_http_nffi_lua_receive(self.handle, answer)
         if rc == DONE then
-            return ffi_str(answer.data, answer.len)
+            local len = answer.len   -- before data: see failure
+            return ffi_str(answer.data, len)
         end
         if rc ~= YIELD then
             return failure(answer)

@@ -1,0 +1,65 @@
+# A stream whose next piece is always there leaves the others their turn, and does not keep what it has handed out.
+use NFFI 'no_plan';
+
+our $two = join "\n", map { "nffi_runtime $_ $ENV{TEST_NGINX_FIXTURES}/libfixture.so {}" } qw(fixture other);
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: others run while pieces are taken that are all there already
+--- runtimes eval: $::two
+--- lua
+local turns, over = 0, false
+local ticker = ngx.thread.spawn(function()
+  while not over do
+    assert(nffi.call("other", "echo x")) -- a turn of the loop each
+    turns = turns + 1
+  end
+end)
+local s = assert(nffi.get("fixture"):open("flood 2000 8192"))
+ngx.sleep(0.3) -- they are
+local before, bytes = turns, 0
+while true do
+  local piece, err = s:receive()
+  if not piece then
+    t.show(err)
+    break
+  end
+  bytes = bytes + #piece
+end
+over = true
+ngx.thread.wait(ticker)
+t.show(bytes)
+t.show(turns - before > 10 or turns - before)
+--- response_body
+closed
+16384000
+true
+
+
+
+=== TEST 2: and while pieces are sent that are taken at once
+--- runtimes eval: $::two
+--- lua
+local turns, over = 0, false
+local ticker = ngx.thread.spawn(function()
+  while not over do
+    assert(nffi.call("other", "echo x")) -- a turn of the loop each
+    turns = turns + 1
+  end
+end)
+local s = assert(nffi.get("fixture"):open("readcount"))
+local piece = ("x"):rep(1000)
+for _ = 1, 4000 do
+  assert(s:send(piece))
+end
+assert(s:shutdown("send"))
+local answer = s:receive()
+over = true
+ngx.thread.wait(ticker)
+t.show(turns > 10 or turns)
+t.show(answer and answer:match("4000000") or answer)
+--- response_body
+true
+4000000
