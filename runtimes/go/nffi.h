@@ -249,8 +249,10 @@ typedef struct nffi_host {
 int nffi_runtime_init_v1(const nffi_host *host, nffi_queue queue, const char *cfg, size_t len, char *err,
                          size_t err_cap);
 
-/* Exported by the runtime, optional: is this configuration sound? Runs in a process of its own,
- * under a time limit, whenever the host's configuration is tested. Starts nothing, keeps nothing.
+/* Exported by the runtime, optional: is this configuration sound? Runs in a process that ends
+ * soon, under a time limit, whenever the host's configuration is tested. Where several runtimes
+ * name this library it is called for one after the other, in the order of their declaration: so
+ * one that can be in a process only once may compare them. Starts nothing.
  * RETURNS: 0, or any other number: the configuration is refused with the message. */
 int nffi_runtime_check_v1(const char *cfg, size_t len, char *err, size_t err_cap);
 
