@@ -82,6 +82,14 @@ fn lines_have_levels_fields_and_the_call() {
 }
 
 #[test]
+fn other_threads_may_log_for_a_call() {
+    let mut loaded = Loaded::new(LIBRARY, "{}");
+    assert_eq!(loaded.call("elsewhere").unwrap(), "false");
+    assert_eq!(loaded.lines()[1..], ["4/1 scoped", "4/0 not scoped"]);
+    loaded.unload();
+}
+
+#[test]
 fn the_level_is_an_option() {
     for (level, count) in [("off", 0), ("error", 1), ("warn", 2), ("debug", 5), ("trace", 6)] {
         let mut loaded = Loaded::new(LIBRARY, &format!(r#"{{"log_level":"{level}"}}"#));

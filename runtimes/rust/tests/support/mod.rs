@@ -19,6 +19,7 @@ pub fn library(name: &str) -> String {
     path.pop();
     path.pop();
     path.push(format!("examples/lib{name}.so"));
+    assert!(path.exists(), "{} is not built: before a test alone, cargo build --examples", path.display());
     path.display().to_string()
 }
 
