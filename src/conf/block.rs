@@ -125,7 +125,7 @@ unsafe extern "C" fn option(cf: *mut ngx_conf_t, command: *mut ngx_command_t, bl
 impl Block {
     fn set(&mut self, cf: *mut ngx_conf_t, name: &str, values: &[String]) -> Result<(), String> {
         if !KNOWN.contains(&name) {
-            if let Some(known) = KNOWN.iter().find(|known| one_edit_apart(known, name)) {
+            if let Some(known) = KNOWN.iter().find(|known| known.len() > 3 && one_edit_apart(known, name)) {
                 errlog::conf(
                     cf,
                     NGX_LOG_WARN as _,
