@@ -23,6 +23,7 @@ type fakeHost struct {
 	gone     map[uint64]bool
 	lines    []string
 	over     bool
+	slow     time.Duration // how long reply takes
 	answered sync.Cond
 }
 
@@ -69,6 +70,7 @@ func (h *fakeHost) wait(look func() bool) error {
 }
 
 func (h *fakeHost) reply(answers []answer) {
+	time.Sleep(h.slow)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.use("reply")

@@ -221,6 +221,51 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 	}
 }
 
+func TestStopWaitsForAnswersOnTheirWay(t *testing.T) {
+	h := newFakeHost(t)
+	h.slow = 50 * time.Millisecond
+	library.decode = nil
+	Serve(func(_ context.Context, req []byte) ([]byte, error) {
+		time.Sleep(time.Duration(len(req)) * time.Millisecond)
+		return req, nil
+	})
+	if err := start(h, nil); err != nil {
+		t.Fatal(err)
+	}
+	h.put(called(1, "x"), called(2, "a while"))
+	time.Sleep(20 * time.Millisecond) // the first is on its way, and the second waits behind it
+	h.stop()
+	if len(h.answers) != 2 {
+		t.Errorf("%d of 2 calls were ended", len(h.answers))
+	}
+}
+
+// On one processor the poller runs again when all the new goroutines have run: a long one must not keep its answer
+// for so long.
+func TestLongCallsDoNotWaitForOthers(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var most atomic.Int32
+	h := newFakeHost(t)
+	library.decode = nil
+	Serve(func(_ context.Context, req []byte) ([]byte, error) {
+		h.mu.Lock()
+		most.Store(max(most.Load(), int32(len(h.answers))))
+		h.mu.Unlock()
+		for began := time.Now(); time.Since(began) < 2*time.Millisecond; {
+		}
+		return req, nil
+	})
+	h.put(called(1, ""), called(2, ""), called(3, ""))
+	if err := start(h, nil); err != nil {
+		t.Fatal(err)
+	}
+	h.until("all answers", func() bool { return len(h.answers) == 3 })
+	h.stop()
+	if most.Load() == 0 {
+		t.Error("no call was answered before the last one ran")
+	}
+}
+
 func TestTwoRuntimesAreTwo(t *testing.T) {
 	type config struct{ Greeting string }
 	register := func() {

@@ -160,7 +160,20 @@ def leaves(checks, nginx, number, name, path, seconds):
     load.leave.set()
     checks.check(took is not None, f"{name} ends nginx", took)
     load.stop()
-    checks.check('runtime "fixture" has not stopped' not in nginx.log(), f"{name}: the runtime has stopped in time")
+    checks.check('did not say that it stopped' not in nginx.log(), f"{name}: the runtime has stopped in time")
+
+
+def directories(checks, built):
+    """Two runtimes of one library share Go's threads, which have one directory."""
+    declared = " ".join(f"nffi_runtime {name} {built} {{ working_directory {where}; }}" for name, where in (("fixture", "/usr"), ("other", "/")))
+    try:
+        checks.nginx(runtimes=declared)
+        said = "nothing"
+    except RuntimeError as error:
+        said = str(error)
+    checks.check("one Go library has one working directory" in said, "a second working directory is refused", said)
+    nginx = checks.nginx(runtimes=declared.replace("/usr;", "/;"))
+    checks.check(nginx.call("os_exec pwd")[1] == b"0 /\n", "the same one twice is not", nginx.call("os_exec pwd"))
 
 
 def body(checks, scale):
@@ -179,6 +192,7 @@ def body(checks, scale):
     exits(checks, nginx)
     killed(checks, nginx)
     leaves(checks, nginx, signal.SIGQUIT, "QUIT", "/call?sleep%20300", 10)
+    directories(checks, built)
     nginx = checks.nginx(runtimes=declared)
     # On TERM nothing waits for a call that runs, and its context ends it.
     leaves(checks, nginx, signal.SIGTERM, "TERM", "/call?sleep%2060000", 10)
