@@ -74,7 +74,7 @@ func TestErrors(t *testing.T) {
 		{"zero", 1, "zero"},
 		{"plain", 1, "plain"},
 		{"goexit", 1, "the handler has ended its goroutine (runtime.Goexit)"},
-		{"nil panic", 1, "panic: panic called with nil argument"},
+		{"nil panic", 1, "panic: " + new(runtime.PanicNilError).Error()},
 		{"x", 1, "panic: boom"},
 	} {
 		task := uint64(i + 1)

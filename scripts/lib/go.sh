@@ -6,7 +6,7 @@
 go_wanted() { sed -n 's/^go \([0-9.]*\)$/\1/p' "$ROOT/runtimes/go/go.mod"; }
 
 # What is fetched where there is none.
-GO_FETCHED=go1.26.8
+GO_FETCHED=go1.27.4
 
 go_version_of() { GOTOOLCHAIN=local "$1" env GOVERSION 2>/dev/null | sed 's/^go//'; }
 
