@@ -98,7 +98,7 @@ fn boot(python: &Python) -> Result<Core, String> {
     let already = unsafe { (symbols.is_initialized)() } != 0;
     if !already {
         symbols.initialize(python).map_err(|e| format!("cannot start {shown}: {e}"))?;
-        symbols.claim_main_thread().map_err(|()| format!("{shown} has no module threading that can be imported"))?;
+        symbols.claim_main_thread().map_err(|()| format!("{shown}: its threading and signal cannot be imported"))?;
     }
     let core = core_library().and_then(|path| load_core(&path));
     if !already {
@@ -229,11 +229,20 @@ impl Symbols {
 
     /// Before 3.13 `threading` takes the thread that first imports it for the main thread. Were
     /// that a start thread, which ends, a later thread with its number would pass for the main
-    /// thread: uvloop would then want the signals, and fail. Runs on: the interpreter's thread.
+    /// thread: uvloop would then want the signals, and fail. And `signal`, when it is first
+    /// imported, takes SIGINT where nobody has it; it is given back. Runs on: the interpreter's
+    /// thread.
     fn claim_main_thread(&self) -> Result<(), ()> {
-        // SAFETY: this thread holds the GIL. The reference is kept, as sys.modules keeps one.
-        let module = unsafe { (self.import_module)(c"threading".as_ptr()) };
-        if module.is_null() { Err(()) } else { Ok(()) }
+        // SAFETY: this thread holds the GIL. The references are kept, as sys.modules keeps them. The
+        // handler that is put back is the one that was there.
+        unsafe {
+            let mut before: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(libc::SIGINT, ptr::null(), &mut before);
+            let names = [c"threading", c"signal"];
+            let all = names.iter().all(|name| !(self.import_module)(name.as_ptr()).is_null());
+            libc::sigaction(libc::SIGINT, &before, ptr::null_mut());
+            if all { Ok(()) } else { Err(()) }
+        }
     }
 
     fn initialize(&self, python: &Python) -> Result<(), String> {

@@ -263,6 +263,13 @@ fn lines_of_the_log() {
     let runtime = load(&mut host, "app:command", r#""log_level":"debug""#);
     ask(&mut host, runtime, "log DEBUG at last");
     assert_eq!(lines.find(&mut host, "at last").0, 7);
+    // Beside it one that wants less: the level is each runtime's own.
+    let other = load(&mut host, "app:command", "");
+    ask(&mut host, other, "log DEBUG not of this one");
+    ask(&mut host, other, "log INFO but this");
+    lines.find(&mut host, "but this");
+    assert!(lines.all().iter().all(|line| !line.contains("not of this one")));
+    unload(&mut host, other);
     unload(&mut host, runtime);
 }
 
@@ -288,6 +295,7 @@ fn surroundings() {
         assert_eq!(ask(&mut host, runtime, "request"), "True False False False");
         assert_eq!(ask(&mut host, runtime, "terminate"), "-15");
         assert_eq!(ask(&mut host, runtime, "main"), "nffi:python");
+        assert_eq!(ask(&mut host, runtime, "handlers"), "False");
         assert!(ask(&mut host, runtime, "signal").starts_with("signal only works in main thread"));
         let program = ask(&mut host, runtime, "program");
         assert!(program.starts_with("/usr/bin/python3") && program.ends_with(" /usr"), "{program}");

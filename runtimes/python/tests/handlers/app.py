@@ -133,6 +133,13 @@ def do_signal(rest):
     return "taken"
 
 
+def do_handlers(rest):
+    """Does the process catch SIGINT? (As the system sees it.)"""
+    with open("/proc/self/status") as file:
+        caught = next(line for line in file if line.startswith("SigCgt:"))
+    return str(bool(int(caught.split()[1], 16) & 1 << (signal.SIGINT - 1)))
+
+
 def do_terminate(rest):
     # A child that was started with TERM blocked would sleep on.
     child = subprocess.Popen(["sleep", "60"])
