@@ -93,6 +93,8 @@ fn a_writer_waits_for_its_reader() {
         let runtime = loaded.runtime;
         let stream = loaded.host.open(runtime, b"pour 1048576", false, PATIENCE).unwrap();
         assert_eq!(loaded.call("echo meanwhile").unwrap(), "meanwhile");
+        let poured: usize = loaded.call("poured").unwrap().parse().unwrap();
+        assert!(poured < 1024, "all of {poured} pieces went at once");
         let pieces = loaded.receive_all(stream).unwrap();
         assert_eq!((pieces.len(), pieces.last().unwrap().as_slice()), (1025, &b"end"[..]));
         let stream = loaded.host.open(runtime, b"pour 1048576", false, PATIENCE).unwrap();

@@ -149,6 +149,8 @@ fn a_writer_waits_for_its_reader() {
     let stream = loaded.host.open(runtime, b"pour 1048576", false, PATIENCE).unwrap();
     // The writer is stuck in its window, and the thread is free for others.
     assert_eq!(loaded.call("echo meanwhile").unwrap(), "meanwhile");
+    let poured: usize = loaded.call("poured").unwrap().parse().unwrap();
+    assert!(poured < 1024, "all of {poured} pieces went at once");
     let pieces = loaded.receive_all(stream).unwrap();
     assert_eq!((pieces.len(), pieces.last().unwrap().as_slice()), (1025, &b"end"[..]));
     // Without a reader of pieces the host gathers them.
