@@ -76,7 +76,7 @@ public final class Search implements Handler {
     }
 
     @Override
-    public byte[] call(Request request) throws IOException {
+    public byte[] call(Request request) throws IOException, NffiException {
         String text = request.text().strip();
         if (text.isEmpty()) {
             throw new NffiException(400, "what should I look for?");
