@@ -34,7 +34,7 @@ java_example() {
   "$ROOT/runtimes/java/examples/search/build" "$TARGET/languages/java/search"
 }
 
-languages_probe() { echo "/${languages[0]}"; }
+languages_probe() { echo /runtimes; }
 
 languages_prepare() {
   local name kind word file conf
