@@ -7,7 +7,7 @@
 
 use std::{mem, ptr, sync::Arc};
 
-use nffi_core::{buf::Buf, dispatch::Outcome, pipe::Pieces};
+use nffi_core::{dispatch::Outcome, pipe::Pieces};
 use nginx_sys::{ngx_http_cleanup_t, ngx_http_request_t};
 
 use crate::sema::{self, Sema, Wait};
@@ -47,8 +47,6 @@ pub struct Stream {
     pub sent_eof: bool,
     /// What has gone either way since its coroutine last yielded.
     pub spent: usize,
-    /// The piece that Lua got last: it has copied it by the time it asks for the next.
-    pub last: Option<Buf>,
     /// Whoever waits in receive, and in send.
     waiters: [Option<Waiter>; 2],
     /// The request's cleanup that closes this stream; NULL once that has run.
@@ -320,7 +318,6 @@ impl Owners {
             ended: None,
             sent_eof: false,
             spent: 0,
-            last: None,
             waiters: [None, None],
             cleanup: ptr::null_mut(),
         })));

@@ -145,7 +145,7 @@ idle
 === TEST 8: the runtime ends early: send says so, receive gives what came and the error
 --- lua
 local s = assert(nffi.get("fixture"):open("fail 8 enough of that"))
-ngx.sleep(0.02)
+t.wait(5000, function() return t.info("in_flight") == 0 end)
 local ok, err = s:send("more")
 t.show(ok, type(err))
 t.show(s:receive())

@@ -125,12 +125,7 @@ fn close(worker: &mut Worker, number: u32, serial: u32) {
     let Some(owners) = &mut worker.owners else { return };
     let Some(stream) = owners.stream(number, serial) else { return };
     let task = if stream.ended.is_none() { stream.task } else { 0 };
-    let last = stream.last.take();
     owners.forget(number);
-    if let Some(last) = last {
-        // Closed by a finalizer while Lua is about to copy it.
-        worker.keep(last);
-    }
     worker.cancel(task);
 }
 
@@ -216,9 +211,10 @@ unsafe extern "C" fn ngx_http_nffi_lua_receive(stream: *const LuaStream, reply: 
         if let Some(piece) = worker.dispatch.receive(task, &pieces) {
             worker.after();
             if let Some(open) = worker.owners.as_mut().and_then(|o| o.stream(stream.number, stream.serial)) {
+                // What is kept until the loop runs again is bounded by this, too.
                 open.spend(piece.len());
-                reply.set(open.last.insert(piece).as_slice(), 0, false);
             }
+            reply.set(worker.keep(piece).as_slice(), 0, false);
             return DONE;
         }
         let Some(open) = worker.owners.as_mut().and_then(|o| o.stream(stream.number, stream.serial)) else {
