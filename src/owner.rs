@@ -23,8 +23,8 @@ pub struct Call {
     pub runtime: u32,
     pub task: u64,
     outcome: Option<Outcome>,
-    /// A sweep has seen it posted, and not taken.
-    seen: bool,
+    /// The sweep that first saw it posted and not taken; 0: none.
+    seen: u32,
 }
 
 /// A coroutine that waits for a runtime to be ready.
@@ -117,6 +117,8 @@ pub struct Owners {
     retired: Vec<(Sema, u8)>,
     /// Where in `live` the next sweep goes on.
     swept: usize,
+    /// Sweeps so far, from 1 on.
+    sweeps: u32,
     serial: u32,
 }
 
@@ -130,6 +132,7 @@ impl Owners {
             semas: Vec::new(),
             retired: Vec::new(),
             swept: 0,
+            sweeps: 0,
             serial: 0,
         }
     }
@@ -216,7 +219,7 @@ impl Owners {
     /// Puts the running coroutine to sleep for a call. It must yield, whatever comes next.
     pub fn sleep_for_call(&mut self, r: *mut ngx_http_request_t, timeout: i32, runtime: u32) -> Result<u32, String> {
         let sem = self.sleep(r, timeout)?;
-        Ok(self.add(Owner::Call(Call { sem, runtime, task: 0, outcome: None, seen: false })))
+        Ok(self.add(Owner::Call(Call { sem, runtime, task: 0, outcome: None, seen: 0 })))
     }
 
     /// The task that a call waits for.
@@ -406,6 +409,7 @@ impl Owners {
     /// Looks at up to `least` owners, a quarter of them if those are more, for coroutines that have
     /// vanished; `gone` gets the tasks that nobody waits for any more.
     pub fn sweep(&mut self, least: usize, gone: &mut Vec<u64>) {
+        self.sweeps = self.sweeps.wrapping_add(1).max(1);
         self.sweep_retired(least);
         for _ in 0..least.max(self.live.len() / 4).min(self.live.len()) {
             if self.swept >= self.live.len() {
@@ -427,14 +431,19 @@ impl Owners {
 
     /// The owner's task, and whether its coroutine has vanished.
     fn look_at(&mut self, number: u32) -> (u64, bool) {
-        let api = self.api;
+        let (api, sweep) = (self.api, self.sweeps);
         match &mut self.list[number as usize].owner {
             // Posted and resumed would have been taken at once. Posted, and not on the queue any
             // more, is a coroutine that was killed in between; taken off by the post, but not resumed
-            // until the next look, is one that went on in the meantime, by an error of a debug hook.
+            // until another sweep, is one that went on in the meantime, by an error of a debug hook.
+            // (One sweep may come by twice: what it forgets is replaced by the last.)
             Owner::Call(call) if call.outcome.is_some() => {
                 let count = api.count(&call.sem);
-                (0, count > 0 || (count == 0 && mem::replace(&mut call.seen, true)))
+                let before = call.seen;
+                if before == 0 {
+                    call.seen = sweep;
+                }
+                (0, count > 0 || (count == 0 && before != 0 && before != sweep))
             }
             Owner::Call(call) => (call.task, !api.is_waiting(&call.sem)),
             Owner::Load(load) => (0, !api.is_waiting(&load.sem)),
