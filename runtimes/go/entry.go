@@ -19,7 +19,7 @@ func nffiGoInit(table *C.nffi_host, queue C.nffi_queue, cfg *C.char, size C.size
 	}
 	if err == nil {
 		takeOutput.Do(redirect)
-		err = start(h, bytesOf(cfg, size))
+		err = startGuarded(h, bytesOf(cfg, size))
 	}
 	if err == nil {
 		return 0
@@ -28,6 +28,16 @@ func nffiGoInit(table *C.nffi_host, queue C.nffi_queue, cfg *C.char, size C.size
 		h.free()
 	}
 	return refuse(err, message, room)
+}
+
+// startGuarded is start; a panic of the user's SetDefaults, Check or UnmarshalText is an error of it.
+func startGuarded(h host, cfg []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return start(h, cfg)
 }
 
 // Runs on: a process of its own, which ends after it.

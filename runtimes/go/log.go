@@ -92,17 +92,22 @@ func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 		attributes.AddAttrs(a)
 		return true
 	})
-	h.line.Lock()
-	h.line.text.Reset()
-	err := h.text.Handle(ctx, attributes)
-	more := strings.TrimSpace(h.line.text.String())
-	h.line.Unlock()
+	more, err := h.format(ctx, attributes)
 	text := r.Message
 	if more != "" {
 		text += " " + more
 	}
 	in.log(task, severityOf(r.Level), text)
 	return err
+}
+
+// format writes the attributes as text. The user's code may run here, and panic.
+func (h *logHandler) format(ctx context.Context, attributes slog.Record) (string, error) {
+	h.line.Lock()
+	defer h.line.Unlock()
+	h.line.text.Reset()
+	err := h.text.Handle(ctx, attributes)
+	return strings.TrimSpace(h.line.text.String()), err
 }
 
 func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {

@@ -85,8 +85,11 @@ def state() -> Any:
 
 
 def described(error: BaseException) -> str:
-    """What a caller is told of an exception."""
+    """What a caller is told of an exception: UTF-8, whatever its text is made of."""
+    try:
+        text = str(error).encode("utf-8", "backslashreplace").decode()
+    except Exception:  # a __str__ of the user's
+        text = "its text cannot be had"
     if isinstance(error, Error):
-        return str(error)
-    text = str(error)
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

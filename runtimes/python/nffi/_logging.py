@@ -33,6 +33,7 @@ def write(level: int, message: str, app: App | None = None) -> bool:
     """A line, or several, with the running request. False where there is no host to tell."""
     request = current_request.get(None)
     task = request.task if request is not None else 0
+    message = message.encode("utf-8", "backslashreplace").decode()  # lone surrogates are no UTF-8
     app = app or current_app.get(None)
     if app is not None and app.native.log(task, level, message):
         return True

@@ -45,6 +45,22 @@ fn what_a_handler_may_return() {
 
 #[test]
 #[ignore = "needs libpython"]
+fn an_exception_of_any_text_is_an_answer() {
+    let mut host = TestHost::lock();
+    for handler in BOTH {
+        let runtime = load(&mut host, handler, "threads 1");
+        for _ in 0..3 {
+            assert_eq!(fails(&mut host, runtime, "odd surrogate"), (1, "ValueError: \\udc80".to_owned()));
+            assert_eq!(fails(&mut host, runtime, "odd own"), (404, "no \\ud800".to_owned()));
+            assert_eq!(fails(&mut host, runtime, "odd mute"), (1, "Mute: its text cannot be had".to_owned()));
+        }
+        assert_eq!(ask(&mut host, runtime, "return view"), "bc", "its only thread lives");
+        unload(&mut host, runtime);
+    }
+}
+
+#[test]
+#[ignore = "needs libpython"]
 fn handlers_of_all_kinds() {
     let mut host = TestHost::lock();
     for (handler, answer) in [("app:service", "c:x"), ("app:service.method", "m:x")] {

@@ -77,6 +77,20 @@ def do_raise(rest):
     raise ValueError(rest)
 
 
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def do_odd(rest):
+    """Texts that are no UTF-8, or none at all."""
+    raise {
+        "surrogate": ValueError("\udc80"),
+        "own": nffi.Error(404, "no \ud800"),
+        "mute": Mute(),
+    }[rest]
+
+
 def do_exit(rest):
     sys.exit(int(rest))
 
