@@ -53,13 +53,6 @@ class Languages(Server):
                 wait_for(f"the echo server of {language.name}", path.exists, process)
                 self.pids[f"{language.name}_unix_socket"] = process.pid
 
-    def stop(self):
-        for pid in self.pids.values():
-            for process in self.processes:
-                if process.pid == pid:
-                    process.terminate()
-        super().stop()
-
     def socket(self, language):
         return self.dir / f"{language.name}.sock"
 

@@ -151,19 +151,18 @@ function _M.say()
     ngx.say(PAYLOAD)
 end
 
-local function nffi_once(name)
-    return function()
-        local res, err = nffi.call(name, PAYLOAD)
-        if not res then
-            ngx.log(ngx.ERR, err)
-            return ngx.exit(500)
-        end
-        ngx.say(res)
+function _M.nffi(name)
+    local res, err = nffi.call(name or "echo", PAYLOAD)
+    if not res then
+        ngx.log(ngx.ERR, err)
+        return ngx.exit(500)
     end
+    ngx.say(res)
 end
 
-_M.nffi = nffi_once("echo")
-_M.nffi_spin = nffi_once("echo_spin")
+function _M.nffi_spin()
+    _M.nffi("echo_spin")
+end
 
 -- One call over a connection of the pool.
 function _M.unix_call(path, payload, pool)

@@ -12,15 +12,8 @@ local POOL = 256
 local _M = {}
 
 
--- /nffi/NAME: one call, its answer.
-function _M.nffi(name)
-    local res, err = nffi.call(name, PAYLOAD)
-    if not res then
-        ngx.log(ngx.ERR, err)
-        return ngx.exit(500)
-    end
-    ngx.say(res)
-end
+-- One call to the runtime of that name, its answer.
+_M.nffi = bench.nffi
 
 
 local seed = {}

@@ -56,7 +56,7 @@ class Server:
 
     def __init__(self, tools, placement, trace=None):
         self.tools, self.placement, self.trace = tools, placement, trace
-        self.processes = []
+        self.processes, self.nginx = [], None
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="nffi-bench-"))
         self.port = free_port()
 
@@ -88,6 +88,7 @@ class Server:
                        "-o", str(self.trace)] + command
         process = subprocess.Popen(TIED + on_cpus(self.placement.worker, command), stderr=subprocess.DEVNULL)
         self.processes.append(process)
+        self.nginx = process
         wait_for("nginx", self.answers, process, self.dir / "error.log")
         self.master_pid = int((self.dir / "nginx.pid").read_text())
         self.worker_pid = machine.children(self.master_pid)[0]
@@ -141,10 +142,11 @@ class Server:
         try:
             os.kill(int((self.dir / "nginx.pid").read_text()), 15)
         except (OSError, ValueError):
-            for process in self.processes[1:]:
+            if self.nginx:
+                self.nginx.terminate()
+        for process in self.processes:
+            if process is not self.nginx:
                 process.terminate()
-        for process in self.processes[:1]:
-            process.terminate()
         for process in self.processes:
             try:
                 process.wait(15)

@@ -8,7 +8,7 @@ use std::{
     ffi::{c_char, c_void},
     path::PathBuf,
     ptr, slice,
-    sync::{Mutex, PoisonError},
+    sync::OnceLock,
 };
 
 use nffi_core::runtime::Spec;
@@ -92,12 +92,12 @@ fn prefix(cf: *mut ngx_conf_t) -> PathBuf {
     std::path::absolute(&prefix).unwrap_or(prefix)
 }
 
-/// The prefix of the configuration that was read last, for `nffi.load`: workers may have moved.
-pub static PREFIX: Mutex<Option<PathBuf>> = Mutex::new(None);
+/// The same for `nffi.load`, in workers, which may have moved. A process has one prefix for life.
+pub static PREFIX: OnceLock<PathBuf> = OnceLock::new();
 
 /// Runs on: the process that reads the configuration, before it does.
 pub fn keep_prefix(cf: *mut ngx_conf_t) {
-    *PREFIX.lock().unwrap_or_else(PoisonError::into_inner) = Some(prefix(cf));
+    PREFIX.get_or_init(|| prefix(cf));
 }
 
 /// The folder of nginx.conf, to which `config_file` is relative, as with `include`.

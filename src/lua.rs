@@ -13,6 +13,7 @@ mod stream;
 use std::{
     borrow::Cow,
     ffi::{CStr, c_char, c_int},
+    path::{Path, PathBuf},
     ptr, slice,
     sync::LazyLock,
 };
@@ -29,7 +30,7 @@ use crate::{
     worker::{self, Worker},
 };
 
-pub use self::{call::outcome, load::prefix};
+pub use self::call::outcome;
 
 /// The call was refused, or has failed; `Reply` says why.
 pub const FAILED: c_int = -1;
@@ -177,6 +178,12 @@ pub unsafe fn bytes<'a>(data: *const c_char, len: usize) -> &'a [u8] {
     }
     // SAFETY: the caller's promise.
     unsafe { slice::from_raw_parts(data.cast(), len) }
+}
+
+/// nginx's prefix, which relative paths start from.
+pub fn prefix() -> &'static Path {
+    // Kept by preload(), before any Lua runs.
+    conf::PREFIX.get().map_or(Path::new(""), PathBuf::as_path)
 }
 
 /// Milliseconds as Lua gave them: 0 means the runtime's own, a fraction is rounded up.

@@ -1,10 +1,6 @@
 //! Runtimes from Lua: finding declared ones, loading and unloading, and what goes on in them.
 
-use std::{
-    ffi::{c_char, c_int},
-    path::PathBuf,
-    sync::PoisonError,
-};
+use std::ffi::{c_char, c_int};
 
 use nffi_core::{
     dispatch::State,
@@ -12,10 +8,10 @@ use nffi_core::{
     options::{MAX_SPIN, MAX_TASKS, MAX_TIMEOUT, Settings},
     runtime::Spec,
 };
-use nginx_sys::{ngx_cycle, ngx_http_request_t};
+use nginx_sys::ngx_http_request_t;
 
-use super::{DONE, Reply, YIELD, bytes, enter};
-use crate::{conf, worker::Worker};
+use super::{DONE, Reply, YIELD, bytes, enter, prefix};
+use crate::worker::Worker;
 
 /// The settings of `nffi.load`; NaN: the default. `ngx_http_nffi_lua_settings_t`.
 #[repr(C)]
@@ -91,7 +87,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_load(
 fn load(worker: &mut Worker, name: &[u8], config: &[u8], settings: &LuaSettings) -> Result<u32, String> {
     let name = std::str::from_utf8(name).map_err(|_| "bad library: not UTF-8".to_owned())?;
     let settings = settings.checked()?;
-    let library = library::find(name, &prefix()).map_err(|e| format!("runtime failed: {e}"))?;
+    let library = library::find(name, prefix()).map_err(|e| format!("runtime failed: {e}"))?;
     let key = (library.clone(), config.to_vec());
     if let Some(&number) = worker.loaded.get(&key)
         && worker.dispatch.entry(number).is_some_and(|e| !matches!(e.state, State::Unloading | State::Stopped))
@@ -104,18 +100,6 @@ fn load(worker: &mut Worker, name: &[u8], config: &[u8], settings: &LuaSettings)
         worker.start(Spec { name, library, config: config.to_vec(), settings, surroundings: Default::default() });
     worker.loaded.insert(key, number);
     Ok(number)
-}
-
-/// nginx's prefix, which relative paths start from.
-pub fn prefix() -> PathBuf {
-    if let Some(prefix) = &*conf::PREFIX.lock().unwrap_or_else(PoisonError::into_inner) {
-        return prefix.clone();
-    }
-    // SAFETY: the worker's cycle has a prefix of len bytes.
-    unsafe {
-        let prefix = &(*ngx_cycle).prefix;
-        PathBuf::from(String::from_utf8_lossy(std::slice::from_raw_parts(prefix.data, prefix.len)).into_owned())
-    }
 }
 
 /// Is the runtime ready? YIELD: the coroutine is asleep until it is; yield, settle, ask again. With

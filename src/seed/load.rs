@@ -200,7 +200,7 @@ impl Request {
                 return Err("bad configuration: a NUL byte in it; libffi_init takes a C string".to_owned());
             }
         }
-        let library = find(name, &lua::prefix()).map_err(|e| e.to_string())?;
+        let library = find(name, lua::prefix()).map_err(|e| e.to_string())?;
         // What is over makes room, so that a file that was replaced is read anew.
         worker.seed.close_unused();
         let key = (library, config.map(<[u8]>::to_vec), generation);
