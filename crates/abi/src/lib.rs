@@ -6,20 +6,6 @@
 
 include!(concat!(env!("OUT_DIR"), "/nffi.rs"));
 
-/// The type of `nffi_runtime_init_v1`.
-pub type InitFn = unsafe extern "C" fn(
-    host: *const nffi_host,
-    queue: nffi_queue,
-    cfg: *const core::ffi::c_char,
-    len: usize,
-    err: *mut core::ffi::c_char,
-    err_cap: usize,
-) -> core::ffi::c_int;
+mod entry;
 
-/// The type of `nffi_runtime_check_v1`.
-pub type CheckFn = unsafe extern "C" fn(
-    cfg: *const core::ffi::c_char,
-    len: usize,
-    err: *mut core::ffi::c_char,
-    err_cap: usize,
-) -> core::ffi::c_int;
+pub use entry::{CheckFn, InitFn, bytes, put_message};

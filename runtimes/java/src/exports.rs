@@ -5,10 +5,9 @@ use std::{
     ffi::{c_char, c_int},
     mem::offset_of,
     panic::{AssertUnwindSafe, catch_unwind},
-    ptr, slice,
 };
 
-use nffi_abi::{NFFI_ABI, nffi_host, nffi_queue};
+use nffi_abi::{NFFI_ABI, bytes, nffi_host, nffi_queue, put_message};
 
 use crate::{config::Config, jvm, natives};
 
@@ -54,16 +53,6 @@ pub unsafe extern "C" fn nffi_runtime_check_v1(
     })
 }
 
-/// # Safety
-/// `data` is valid for `len` bytes while the result is used, or `len` is 0.
-unsafe fn bytes<'a>(data: *const c_char, len: usize) -> &'a [u8] {
-    if data.is_null() || len == 0 {
-        return &[];
-    }
-    // SAFETY: as the caller promises.
-    unsafe { slice::from_raw_parts(data.cast(), len) }
-}
-
 /// The boundary: an error becomes the host's message, and so does a panic.
 fn guard(err: *mut c_char, err_cap: usize, body: impl FnOnce() -> Result<(), String>) -> c_int {
     let message = match catch_unwind(AssertUnwindSafe(body)) {
@@ -71,27 +60,12 @@ fn guard(err: *mut c_char, err_cap: usize, body: impl FnOnce() -> Result<(), Str
         Ok(Err(message)) => message,
         Err(panic) => format!("panicked: {}", panic_text(&*panic)),
     };
-    put(err, err_cap, &message);
+    // SAFETY: the caller of the export gives err_cap bytes at err.
+    unsafe { put_message(err, err_cap, &message) };
     1
 }
 
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
-}
-
-/// Copies as much of the message as fits, cut between characters, and a NUL.
-fn put(err: *mut c_char, err_cap: usize, message: &str) {
-    if err.is_null() || err_cap == 0 {
-        return;
-    }
-    let mut len = message.len().min(err_cap - 1);
-    while !message.is_char_boundary(len) {
-        len -= 1;
-    }
-    // SAFETY: err has room for err_cap bytes, and len is below that.
-    unsafe {
-        ptr::copy_nonoverlapping(message.as_ptr(), err.cast(), len);
-        err.add(len).write(0);
-    }
 }

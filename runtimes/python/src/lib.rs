@@ -23,13 +23,12 @@ mod text;
 use std::{
     ffi::{c_char, c_int},
     panic::{AssertUnwindSafe, catch_unwind},
-    slice,
     sync::{Mutex, PoisonError},
 };
 
-use nffi_abi as abi;
+use nffi_abi::{self as abi, bytes, put_message};
 
-use crate::{find::Python, options::Options, text::put_message};
+use crate::{find::Python, options::Options};
 
 /// The interpreter that the first checked configuration wants. The checks of all runtimes that
 /// name this library run in one process, one after the other.
@@ -76,16 +75,6 @@ fn answer(err: *mut c_char, err_cap: usize, work: impl FnOnce() -> Result<(), St
             1
         }
     }
-}
-
-/// # Safety
-/// cfg is NULL or len bytes.
-unsafe fn bytes<'a>(cfg: *const c_char, len: usize) -> &'a [u8] {
-    if cfg.is_null() {
-        return &[];
-    }
-    // SAFETY: the caller's promise.
-    unsafe { slice::from_raw_parts(cfg.cast(), len) }
 }
 
 /// Starts a Python runtime. Runs on: the host's start thread.

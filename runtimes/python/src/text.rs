@@ -1,25 +1,6 @@
 //! Messages for C callers, and from them.
 
-use std::{any::Any, ffi::c_char, ptr};
-
-/// Writes as much of the message as fits, and a NUL; cuts between characters.
-///
-/// # Safety
-/// `err` is NULL or has room for `err_cap` bytes.
-pub unsafe fn put_message(err: *mut c_char, err_cap: usize, message: &str) {
-    if err.is_null() || err_cap == 0 {
-        return;
-    }
-    let mut end = message.len().min(err_cap - 1);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    // SAFETY: end < err_cap, and the two do not overlap.
-    unsafe {
-        ptr::copy_nonoverlapping(message.as_ptr().cast(), err, end);
-        err.add(end).write(0);
-    }
-}
+use std::any::Any;
 
 /// The text before the first NUL.
 pub fn of_buffer(buffer: &[u8]) -> String {
@@ -35,6 +16,8 @@ pub fn of_panic(panic: &(dyn Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nffi_abi::put_message;
+
     use super::*;
 
     #[test]
@@ -44,7 +27,7 @@ mod tests {
         unsafe { put_message(room.as_mut_ptr().cast(), 4, "aéé") };
         assert_eq!(of_buffer(&room), "aé");
         // SAFETY: no room, and none is used.
-        unsafe { put_message(ptr::null_mut(), 9, "x") };
+        unsafe { put_message(std::ptr::null_mut(), 9, "x") };
     }
 
     #[test]

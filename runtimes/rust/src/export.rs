@@ -3,15 +3,14 @@
 use std::{
     ffi::{c_char, c_int},
     fmt::Display,
-    ptr,
 };
 
-use nffi_abi::{NFFI_ABI, nffi_host, nffi_queue};
+use nffi_abi::{NFFI_ABI, bytes, nffi_host, nffi_queue, put_message};
 use serde::de::DeserializeOwned;
 
 use crate::{
     Context, Error, Service, config,
-    host::{Host, bytes},
+    host::Host,
     log::{self, Level, Place},
     panics, pool,
 };
@@ -145,37 +144,20 @@ unsafe fn guard(err: *mut c_char, err_cap: usize, body: impl FnOnce() -> Result<
         Err(panic) => panic.to_string(),
     };
     // SAFETY: as the caller promises.
-    unsafe { put(err, err_cap, &message) };
+    unsafe { put_message(err, err_cap, &message) };
     1
-}
-
-/// Copies as much of the message as fits, cut between characters, and a NUL.
-///
-/// # Safety
-/// `err` is NULL or has room for `err_cap` bytes.
-unsafe fn put(err: *mut c_char, err_cap: usize, message: &str) {
-    if err.is_null() || err_cap == 0 {
-        return;
-    }
-    let mut len = message.len().min(err_cap - 1);
-    while !message.is_char_boundary(len) {
-        len -= 1;
-    }
-    // SAFETY: len and the NUL are within err_cap.
-    unsafe {
-        ptr::copy_nonoverlapping(message.as_ptr(), err.cast(), len);
-        err.add(len).write(0);
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ptr;
+
     use super::*;
 
     fn message(cap: usize, text: &str) -> String {
         let mut room = vec![0x55 as c_char; cap + 1];
         // SAFETY: the room is larger than what it is told.
-        unsafe { put(room.as_mut_ptr(), cap, text) };
+        unsafe { put_message(room.as_mut_ptr(), cap, text) };
         assert_eq!(room[cap], 0x55, "one byte too many");
         let bytes: Vec<u8> = room[..cap].iter().take_while(|c| **c != 0).map(|c| c.cast_unsigned()).collect();
         String::from_utf8(bytes).unwrap()
@@ -189,7 +171,7 @@ mod tests {
         assert_eq!(message(3, "aäb"), "a");
         assert_eq!(message(1, "x"), "");
         // SAFETY: NULL, and no room.
-        unsafe { put(ptr::null_mut(), 10, "x") };
+        unsafe { put_message(ptr::null_mut(), 10, "x") };
     }
 
     #[test]

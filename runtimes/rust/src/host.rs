@@ -4,11 +4,11 @@ use std::{
     ffi::c_int,
     mem::offset_of,
     os::fd::{BorrowedFd, OwnedFd},
-    ptr, slice,
+    ptr,
 };
 
 use nffi_abi::{
-    NFFI_ABI, NFFI_AGAIN, NFFI_BAD, NFFI_EOF, NFFI_FULL, NFFI_OK, nffi_event, nffi_host, nffi_queue, nffi_task,
+    NFFI_ABI, NFFI_AGAIN, NFFI_BAD, NFFI_EOF, NFFI_FULL, NFFI_OK, bytes, nffi_event, nffi_host, nffi_queue, nffi_task,
 };
 
 /// One runtime's way to its host. Every function may be called on any thread.
@@ -167,14 +167,4 @@ impl Host {
             Some(data.cast())
         }
     }
-}
-
-/// # Safety
-/// `data` is valid for `len` bytes while the result is used, or NULL, or `len` is 0.
-pub(crate) unsafe fn bytes<'a>(data: *const std::ffi::c_char, len: usize) -> &'a [u8] {
-    if data.is_null() || len == 0 {
-        return &[];
-    }
-    // SAFETY: as the caller promises.
-    unsafe { slice::from_raw_parts(data.cast(), len) }
 }
