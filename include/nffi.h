@@ -46,7 +46,7 @@ typedef uint64_t nffi_queue;
 /* nffi_event.kind */
 enum {
     NFFI_CALL = 1,     /* a message: data, len hold the whole request                          */
-    NFFI_HTTP = 2,     /* an HTTP request: host->http(task) gives its head                      */
+    NFFI_HTTP = 2,     /* an HTTP request: data points to its nffi_http_request                 */
     NFFI_READABLE = 3, /* after read() gave NFFI_AGAIN: it has a piece, or the end, now         */
     NFFI_WRITABLE = 4, /* after write() gave NFFI_FULL: the window is open again                */
     NFFI_CANCEL = 5,   /* the caller has gone (timeout, disconnect, kill); answers are dropped.
@@ -57,7 +57,8 @@ enum {
 
 /* nffi_event.flags */
 enum {
-    NFFI_MORE = 1,   /* pieces of the request follow data, len: read() them                     */
+    NFFI_MORE = 1,   /* pieces of the request follow data, len: read() them. With NFFI_HTTP: the
+                        pieces are the request's body                                           */
     NFFI_PIECES = 2, /* the caller takes the answer piece by piece. Without it write() works
                         too: the host gathers the pieces until end() or reply()                 */
     NFFI_CAST = 4    /* nobody waits for the answer; the task must be ended all the same        */
@@ -91,7 +92,8 @@ typedef struct nffi_event {
     uint32_t flags;    /* NFFI_MORE ...                                                          */
     nffi_task task;    /* 0 with NFFI_STOP                                                       */
     const char *data;  /* the host's; valid until the runtime ends the task. Not NUL-terminated.
-                          Never NULL with NFFI_CALL, also where len is 0                         */
+                          Never NULL with NFFI_CALL, also where len is 0. With NFFI_HTTP an
+                          nffi_http_request, and len is its size                                 */
     size_t len;        /* bytes                                                                  */
     uint64_t deadline; /* when the caller stops waiting: CLOCK_MONOTONIC, nanoseconds; 0 never   */
 } nffi_event;
@@ -119,33 +121,39 @@ typedef struct nffi_header {
 
 /* nffi_http_request.flags */
 enum {
-    NFFI_HTTP_UPGRADE = 1, /* the client asks to upgrade the connection                          */
-    NFFI_HTTP_BODY = 2,    /* there is a body: read() it, or body_fd                             */
+    NFFI_HTTP_UPGRADE = 1, /* the client asks to upgrade the connection, and it can be           */
+    NFFI_HTTP_BODY = 2,    /* there is a body: with NFFI_MORE read() it piece by piece; otherwise
+                              it is body, or, where that is empty, the file body_fd              */
     NFFI_HTTP_TLS = 4
 };
 
-/* The head of an HTTP request, as the host got it. Grows at the end only; size tells. */
+/* The head of an HTTP request, as the host got it, and its body where that is complete. Grows at
+ * the end only; size tells. Everything it points to lives as long as it: until the runtime ends the
+ * task. Strings are bytes as the client sent them, in no encoding. */
 typedef struct nffi_http_request {
     uint32_t size;          /* sizeof(nffi_http_request) of the host                             */
     uint32_t flags;         /* NFFI_HTTP_BODY ...                                                */
     uint32_t version;       /* major * 1000 + minor: 1001 is HTTP/1.1                            */
-    uint16_t client_port;
+    uint16_t client_port;   /* 0 with a unix socket                                              */
     uint16_t server_port;
     nffi_str method;
-    nffi_str raw_path;      /* as the client sent it, without the query                          */
+    nffi_str raw_path;      /* as the client sent it, without the query; where the host rewrote
+                               it, path in percent-encoding                                      */
     nffi_str path;          /* decoded and normalised                                            */
     nffi_str query;         /* without the question mark                                         */
     nffi_str prefix;        /* where the app is mounted: root_path, SCRIPT_NAME                  */
     nffi_str scheme;        /* "http", "https"                                                   */
-    nffi_str client_addr;
+    nffi_str client_addr;   /* a number, or "unix:"                                              */
     nffi_str server_addr;
-    nffi_str server_name;
+    nffi_str server_name;   /* what the client asked for, else what is configured                */
     const nffi_header *headers; /* in the client's order, duplicates kept                        */
     size_t headers_len;
     const nffi_header *params;  /* named values that the host's configuration adds               */
     size_t params_len;
-    int64_t content_length; /* -1 unknown                                                        */
-    int32_t body_fd;        /* a buffered body in a file, the task's until it ends; -1 none      */
+    int64_t content_length; /* of the body; -1 unknown; 0 where there is none                    */
+    nffi_str body;          /* a whole body in memory                                            */
+    int32_t body_fd;        /* a whole body in a file, from offset 0. The host's, open until the
+                               runtime ends the task: pread() or dup() it; -1 none               */
     uint32_t reserved;
 } nffi_http_request;
 
@@ -217,24 +225,41 @@ typedef struct nffi_host {
     void *(*alloc)(size_t size);
     void (*release)(void *data);
 
-    /* HTTP. All NULL in a host that has none. */
+    /* HTTP. All NULL in a host that has none.
+     *
+     * The answer to an NFFI_HTTP task is http_head(), any number of write() and http_file(),
+     * perhaps http_trailers(), and end(task, 0); or, for its last piece, reply(task, 0, data, len).
+     * Any other status in end() or reply() is a failure, data its message for the host's log: before
+     * the head was sent the client gets a 502, after it the connection is cut, so that nobody takes
+     * the answer for a whole one. An answer without a head, or of another length than its
+     * Content-Length, is such a failure too. */
 
-    /* The head of an NFFI_HTTP task's request.
+    /* The request of an NFFI_HTTP task, as in its event.
      * OWNERSHIP: the host's, valid until the runtime ends the task. THREAD: any.
      * RETURNS: NULL where task is no HTTP task. */
     const nffi_http_request *(*http)(nffi_task task);
 
-    /* Sends the head of the answer: once, before any write(); any number of times with a
-     * status of 1xx before it.
+    /* Gives the head of the answer: once, before any write(). It is sent with the first piece, or
+     * with the end; a write() of 0 bytes sends it at once. A status of 1xx may come before it any
+     * number of times, and is sent at once where the host can. The length of the body is the header
+     * Content-Length's; how it is framed, and Connection, are the host's.
+     *
+     * 101 is for a task with NFFI_HTTP_UPGRADE only, and is sent at once: from then on write()
+     * and read() carry the bytes of the connection, whether NFFI_MORE was set or not; NFFI_EOF is
+     * the client's end of it, end() closes it.
      * OWNERSHIP: the headers are copied. THREAD: any.
-     * RETURNS: NFFI_OK, NFFI_GONE, NFFI_BAD (sent already, or malformed). */
+     * RETURNS: NFFI_OK, NFFI_GONE, NFFI_BAD (sent already, or malformed: a status below 100 or
+     * above 999, a name that is no token, a value with CR, LF or NUL). */
     int (*http_head)(nffi_task task, int status, const nffi_header *headers, size_t n);
 
     /* Sends length bytes of an open file, from offset, as the next piece (length -1: to its end).
-     * OWNERSHIP: fd is taken, even on error. THREAD: any. RETURNS: as write(). */
+     * The file must not shrink meanwhile.
+     * OWNERSHIP: fd is taken, even on error. THREAD: any. RETURNS: as write(); NFFI_BAD also where
+     * it is no regular file, is shorter, or the connection was upgraded. */
     int (*http_file)(nffi_task task, int fd, int64_t offset, int64_t length);
 
-    /* Trailers: once, after the last write(), before end().
+    /* Trailers: once, after the last write(), before end(). The host drops them where the
+     * client's protocol has none.
      * OWNERSHIP: the headers are copied. THREAD: any. RETURNS: as http_head(). */
     int (*http_trailers)(nffi_task task, const nffi_header *headers, size_t n);
 } nffi_host;

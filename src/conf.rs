@@ -1,4 +1,5 @@
-//! The directives: `nffi_runtime` and `nffi_done_sink`, in the http block. Runs on: the process
+//! The directives of the http block: `nffi_runtime` and `nffi_done_sink`; those of locations are in
+//! [`crate::http::conf`]. Runs on: the process
 //! that reads the configuration (the master, or `nginx -t`), and once in each worker.
 
 mod block;
@@ -15,7 +16,7 @@ use nffi_core::runtime::Spec;
 use nginx_sys::{
     NGX_CONF_BLOCK, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_LOG_EMERG,
     NGX_LOG_WARN, ngx_command_t, ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
-    ngx_http_conf_ctx_t, ngx_http_module, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t,
+    ngx_http_conf_ctx_t, ngx_http_module, ngx_int_t, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t,
 };
 
 use crate::{barrier::barrier, errlog, sink};
@@ -25,15 +26,33 @@ use crate::{barrier::barrier, errlog, sink};
 pub struct MainConf {
     runtimes: Vec<Spec>,
     sink: Option<sink::Choice>,
+    /// Runtimes that locations name, and where.
+    expected: Vec<(String, String)>,
 }
 
-const fn name(bytes: &'static [u8]) -> ngx_str_t {
+pub const fn name(bytes: &'static [u8]) -> ngx_str_t {
     // The NUL is not counted.
     ngx_str_t { len: bytes.len() - 1, data: bytes.as_ptr().cast_mut() }
 }
 
 /// nginx wants them mutable; it does not write to them.
-pub static mut COMMANDS: [ngx_command_t; 3] = [
+pub static mut COMMANDS: [ngx_command_t; 12] = all_commands();
+
+const fn all_commands() -> [ngx_command_t; 12] {
+    let mut all = [const { ngx_command_t::empty() }; 12];
+    let mut n = 0;
+    while n < OF_HTTP.len() {
+        all[n] = OF_HTTP[n];
+        n += 1;
+    }
+    while n < OF_HTTP.len() + crate::http::conf::COMMANDS.len() {
+        all[n] = crate::http::conf::COMMANDS[n - OF_HTTP.len()];
+        n += 1;
+    }
+    all
+}
+
+const OF_HTTP: [ngx_command_t; 2] = [
     ngx_command_t {
         name: name(b"nffi_runtime\0"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_BLOCK | NGX_CONF_TAKE2) as ngx_uint_t,
@@ -50,15 +69,14 @@ pub static mut COMMANDS: [ngx_command_t; 3] = [
         offset: 0,
         post: ptr::null_mut(),
     },
-    ngx_command_t::empty(),
 ];
 
 /// nginx's success; and the failure whose message was logged already.
-const CONF_OK: *mut c_char = ptr::null_mut();
-const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
+pub const CONF_OK: *mut c_char = ptr::null_mut();
+pub const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
 
 /// A message becomes a line in the error log with file and line, and fails the configuration.
-fn report(cf: *mut ngx_conf_t, result: Result<(), String>) -> *mut c_char {
+pub fn report(cf: *mut ngx_conf_t, result: Result<(), String>) -> *mut c_char {
     match result {
         Ok(()) => CONF_OK,
         Err(message) => {
@@ -72,7 +90,7 @@ fn report(cf: *mut ngx_conf_t, result: Result<(), String>) -> *mut c_char {
 ///
 /// # Safety
 /// `cf` is nginx's, inside a directive's handler.
-unsafe fn words(cf: *mut ngx_conf_t) -> Result<Vec<String>, String> {
+pub unsafe fn words(cf: *mut ngx_conf_t) -> Result<Vec<String>, String> {
     // SAFETY: cf->args is an array of ngx_str_t.
     let words = unsafe { slice::from_raw_parts((*(*cf).args).elts.cast::<ngx_str_t>(), (*(*cf).args).nelts) };
     // SAFETY: nginx's strings have len bytes.
@@ -116,22 +134,79 @@ unsafe fn path_of(s: &ngx_str_t) -> PathBuf {
 
 /// create_main_conf: nginx's pool owns the result.
 pub unsafe extern "C" fn create(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: cf is nginx's.
+    unsafe { in_pool(cf, MainConf::default()) }
+}
+
+/// Gives a value to the configuration's pool. NULL where no memory is left.
+///
+/// # Safety
+/// `cf` is nginx's.
+pub unsafe fn in_pool<T>(cf: *mut ngx_conf_t, value: T) -> *mut c_void {
+    unsafe extern "C" fn destroy<T>(value: *mut c_void) {
+        // SAFETY: made below, and nginx calls this once.
+        drop(unsafe { Box::from_raw(value.cast::<T>()) });
+    }
     // SAFETY: cf and its pool are nginx's; the cleanup runs once, when the pool goes.
     unsafe {
         let cleanup = ngx_pool_cleanup_add((*cf).pool, 0);
         if cleanup.is_null() {
             return ptr::null_mut();
         }
-        let conf = Box::into_raw(Box::<MainConf>::default());
-        (*cleanup).handler = Some(destroy);
-        (*cleanup).data = conf.cast();
-        conf.cast()
+        let value = Box::into_raw(Box::new(value));
+        (*cleanup).handler = Some(destroy::<T>);
+        (*cleanup).data = value.cast();
+        value.cast()
     }
 }
 
-unsafe extern "C" fn destroy(conf: *mut c_void) {
-    // SAFETY: made by create, and nginx calls this once.
-    drop(unsafe { Box::from_raw(conf.cast::<MainConf>()) });
+/// A location names a runtime; it may be declared further down. Runs on: a directive's handler.
+///
+/// # Safety
+/// `cf` is nginx's, inside the http block.
+pub unsafe fn expect_runtime(cf: *mut ngx_conf_t, name: &str) {
+    // SAFETY: the caller's promise; the file's name is nginx's own.
+    unsafe {
+        let file = (*cf).conf_file;
+        let place = if file.is_null() {
+            String::new()
+        } else {
+            format!(" in {}:{}", path_of(&(*file).file.name).display(), (*file).line)
+        };
+        if let Some(conf) = main_conf(cf) {
+            (*conf).expected.push((name.to_owned(), place));
+        }
+    }
+}
+
+/// # Safety
+/// As for [`expect_runtime`].
+unsafe fn main_conf(cf: *mut ngx_conf_t) -> Option<*mut MainConf> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let ctx: *mut ngx_http_conf_ctx_t = (*cf).ctx.cast();
+        let conf: *mut MainConf = (*(*ctx).main_conf.add(crate::ngx_http_nffi_module.ctx_index)).cast();
+        (!conf.is_null()).then_some(conf)
+    }
+}
+
+/// postconfiguration: all is read; do the runtimes that locations name exist?
+pub unsafe extern "C" fn check_expected(cf: *mut ngx_conf_t) -> ngx_int_t {
+    barrier(crate::ERROR, || {
+        // SAFETY: nginx passes its own, with the context of the http block.
+        let Some(conf) = (unsafe { main_conf(cf).map(|conf| &*conf) }) else { return crate::OK };
+        let known: Vec<&str> = conf.runtimes.iter().map(|spec| spec.name.as_str()).collect();
+        let Some((name, place)) = conf.expected.iter().find(|(name, _)| !known.contains(&name.as_str())) else {
+            return crate::OK;
+        };
+        let declared = if known.is_empty() { "none is".to_owned() } else { format!("there are: {}", known.join(", ")) };
+        errlog::conf(
+            cf,
+            NGX_LOG_EMERG as _,
+            format_args!("nffi_pass \"{name}\"{place}: no nffi_runtime of that name is declared ({declared})"),
+        );
+        crate::ERROR
+    })
 }
 
 unsafe extern "C" fn set_runtime(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {

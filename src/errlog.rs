@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use nffi_core::{abi, log::Line};
+use nffi_core::{abi, dispatch::Mark, log::Line};
 use nginx_sys::{
     NGX_LOG_DEBUG, NGX_LOG_EMERG, ngx_conf_log_error, ngx_conf_t, ngx_cycle, ngx_log_error_core, ngx_log_t, ngx_uint_t,
 };
@@ -39,17 +39,21 @@ pub fn conf(cf: *mut ngx_conf_t, level: ngx_uint_t, message: fmt::Arguments<'_>)
 }
 
 /// A runtime's own line, marked with its name and, where it belongs to a request, that request's
-/// connection number, as nginx marks its own lines. A message of several lines becomes several.
-pub fn runtime(name: &str, line: &Line, request_id: u64) {
+/// connection number, as nginx marks its own lines, and its trace. A message of several lines becomes
+/// several.
+pub fn runtime(name: &str, line: &Line, mark: Mark) {
     let level = syslog_to_nginx(line.level);
     // SAFETY: as in cycle(). The copy carries the connection's number without pointing to it.
     let mut log = unsafe { std::ptr::read((*ngx_cycle).log) };
-    log.connection = request_id as _;
+    log.connection = mark.request_id as _;
     log.handler = None;
     for text in line.message.split(|&b| b == b'\n').filter(|text| !text.is_empty()) {
         for piece in text.chunks(MAX_LINE) {
             let mut message = format!("nffi runtime \"{name}\": ").into_bytes();
             message.extend_from_slice(piece);
+            if mark.trace != 0 {
+                message.extend_from_slice(format!(", trace: {:032x}", mark.trace).as_bytes());
+            }
             write_bytes(&raw mut log, level, &message);
         }
     }

@@ -15,12 +15,15 @@
 //!    gives each owner its outcome and posts its semaphore.
 //! 5. The coroutine resumes, and takes the outcome through [`lua`].
 //!
+//! Requests without Lua, by `nffi_pass`, have a life of their own: [`http`].
+//!
 //! [`seed`] takes in libraries of lua-resty-ffi's ABI. [`barrier`] stops panics, [`process`] keeps signals and exits of foreign code from doing harm, [`errlog`] writes.
 
 mod barrier;
 mod conf;
 mod errlog;
 mod events;
+mod http;
 mod lua;
 mod luajit;
 mod owner;
@@ -30,7 +33,7 @@ mod sema;
 mod sink;
 mod worker;
 
-use nginx_sys::{NGX_HTTP_MODULE, NGX_LOG_EMERG, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t};
+use nginx_sys::{NGX_HTTP_MODULE, NGX_LOG_EMERG, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t};
 
 use crate::{barrier::barrier, worker::Worker};
 
@@ -38,14 +41,14 @@ const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
 const ERROR: ngx_int_t = nginx_sys::NGX_ERROR as ngx_int_t;
 
 static MODULE_CTX: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: Some(lua::preload),
-    postconfiguration: None,
+    preconfiguration: Some(preconfiguration),
+    postconfiguration: Some(conf::check_expected),
     create_main_conf: Some(conf::create),
     init_main_conf: None,
     create_srv_conf: None,
     merge_srv_conf: None,
-    create_loc_conf: None,
-    merge_loc_conf: None,
+    create_loc_conf: Some(http::conf::create),
+    merge_loc_conf: Some(http::conf::merge),
 };
 
 ngx::ngx_modules!(ngx_http_nffi_module);
@@ -62,6 +65,13 @@ pub static mut ngx_http_nffi_module: ngx_module_t = ngx_module_t {
     exit_process: Some(exit_process),
     ..ngx_module_t::default()
 };
+
+/// Runs on: the process that reads the configuration, before it does.
+unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: nginx passes its own.
+    let rc = unsafe { lua::preload(cf) };
+    if rc == OK { barrier(ERROR, || http::add_variables(cf)) } else { rc }
+}
 
 /// Runs on: the master (or the single process), for each new configuration.
 extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {

@@ -80,6 +80,8 @@ impl Reply {
         match outcome {
             Outcome::Answer(answer) => self.answer(worker, answer),
             Outcome::TooLarge => self.fail(worker, "answer too large"),
+            // Owners of calls have none.
+            Outcome::Http(_) => self.fail(worker, "an HTTP answer"),
             Outcome::Failed(why) => self.fail(worker, format!("runtime failed: {why}")),
             Outcome::NoMemory => self.fail(worker, "no memory"),
         }

@@ -28,6 +28,7 @@ use crate::{
     barrier::barrier,
     conf, errlog,
     events::Event,
+    http::{self, Exchanges},
     owner::{Owners, Side},
     process,
     seed::Seed,
@@ -57,6 +58,8 @@ pub struct Worker {
     pub dispatch: Dispatch,
     /// `None` in an nginx without Lua.
     pub owners: Option<Owners>,
+    /// HTTP requests under way.
+    pub exchanges: Exchanges,
     /// The declared runtimes' numbers.
     pub declared: HashMap<String, u32>,
     /// The loaded runtimes' numbers, by library and configuration.
@@ -130,6 +133,7 @@ impl Worker {
         let mut worker = Self {
             dispatch: Dispatch::new(&HOST),
             owners: sema::Api::find().map(Owners::new),
+            exchanges: Exchanges::default(),
             declared: HashMap::new(),
             loaded: HashMap::new(),
             seed: Seed::default(),
@@ -261,13 +265,15 @@ impl Worker {
 
     // ---- what the events do --------------------------------------------------------------------
 
-    /// Gives out all that has come back.
-    fn drain(&mut self) {
+    /// Gives out all that has come back, but for what exchanges get: that is put into `exchanges`, to
+    /// be delivered while nobody holds the worker, since nginx may call back.
+    fn drain(&mut self, exchanges: &mut Vec<News>) {
         let mut news = std::mem::take(&mut self.news);
         self.dispatch.drain(&mut news);
         for item in news.drain(..) {
             match item {
                 News::Runtime { number } => self.runtime_changed(number),
+                News::Ended { owner, .. } | News::Pieces { owner } if http::is_exchange(owner) => exchanges.push(item),
                 News::Ended { owner, outcome } => {
                     if let Some(owners) = &mut self.owners {
                         owners.finish(owner, outcome);
@@ -304,9 +310,9 @@ impl Worker {
     }
 
     fn write_log(&mut self) {
-        while let Some((line, request_id)) = self.dispatch.next_line() {
+        while let Some((line, mark)) = self.dispatch.next_line() {
             let entry = self.dispatch.entry(line.runtime);
-            errlog::runtime(entry.map_or("?", |e| &e.runtime.name), &line, request_id);
+            errlog::runtime(entry.map_or("?", |e| &e.runtime.name), &line, mark);
         }
         let dropped = HOST.log.take_dropped();
         if dropped > 0 {
@@ -362,7 +368,8 @@ impl Worker {
     /// The last thing: STOP to all runtimes, and a bounded wait.
     fn leave(&mut self) {
         self.in_loop = false;
-        self.drain();
+        // No connection is left for what requests would still get.
+        self.drain(&mut Vec::new());
         // SAFETY: nginx's flag, read on its own thread.
         let at_most = if unsafe { ngx_terminate } != 0 { TERM_TIMEOUT } else { Duration::MAX };
         self.dispatch.stop_all(at_most, |dispatch| {
@@ -413,17 +420,31 @@ pub fn leave() {
 
 unsafe extern "C" fn on_done(_: *mut ngx_event_t) {
     sink::arrived();
-    with(Worker::drain);
+    drain();
+}
+
+/// Gives out all that has come back.
+fn drain() {
+    let mut exchanges = Vec::new();
+    with(|worker| worker.drain(&mut exchanges));
+    if exchanges.is_empty() {
+        return;
+    }
+    for news in exchanges {
+        http::deliver(news);
+    }
+    with(|worker| worker.exchanges.rested());
 }
 
 unsafe extern "C" fn on_flush(_: *mut ngx_event_t) {
-    with(|worker| {
+    let came = with(|worker| {
         worker.kept.0.clear();
         worker.kept.1.clear();
-        if worker.wake_and_look() {
-            worker.drain();
-        }
+        worker.wake_and_look()
     });
+    if came == Some(true) {
+        drain();
+    }
 }
 
 unsafe extern "C" fn on_rest(_: *mut ngx_event_t) {

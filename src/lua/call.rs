@@ -73,13 +73,10 @@ fn call(r: *mut ngx_http_request_t, runtime: u32, data: Option<&[u8]>, wanted: f
         let task = worker.submit(
             runtime,
             Submission {
-                data,
                 deadline: deadline(timeout),
-                owner,
                 // SAFETY: the request that Lua runs for.
                 request_id: unsafe { request_id(r) },
-                pieces: None,
-                more: false,
+                ..Submission::new(data, owner)
             },
         );
         if let Some(owners) = &mut worker.owners {
@@ -149,7 +146,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_cast(
         };
         // SAFETY: NULL, or the request that Lua runs for.
         let request_id = unsafe { request_id(r) };
-        let submission = Submission { data, deadline: 0, owner: NOBODY, request_id, pieces: None, more: false };
+        let submission = Submission { request_id, ..Submission::new(data, NOBODY) };
         worker.submit(runtime, submission);
         DONE
     })

@@ -63,13 +63,11 @@ unsafe extern "C" fn ngx_http_nffi_lua_open(
         let task = worker.submit(
             runtime,
             Submission {
-                data,
-                deadline: 0,
-                owner: number,
                 // SAFETY: the request that Lua runs for.
                 request_id: unsafe { request_id(r) },
                 pieces: Some(pieces),
                 more: more != 0,
+                ..Submission::new(data, number)
             },
         );
         if let Some(owners) = &mut worker.owners {

@@ -30,6 +30,13 @@ impl Buf {
         Self::gather(pieces.iter().map(Buf::len).sum(), pieces.iter().map(Buf::as_slice))
     }
 
+    /// A block of `len` bytes whose contents are to be written before they are looked at.
+    pub(crate) fn uninit(len: usize) -> Option<Self> {
+        // SAFETY: malloc has no preconditions.
+        let data = unsafe { libc::malloc(len.max(1)) }.cast::<c_char>();
+        (!data.is_null()).then_some(Self { data, len })
+    }
+
     /// `len` is the sum of the lengths of `pieces`.
     fn gather<'a>(len: usize, pieces: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
         // SAFETY: malloc has no preconditions; the size is at least 1.

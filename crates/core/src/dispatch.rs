@@ -23,7 +23,7 @@ use crate::{
 
 pub use self::{
     entry::{Entry, State, Stats},
-    types::{News, Outcome, Refusal, Submission},
+    types::{Mark, News, Outcome, Refusal, Submission},
 };
 
 /// No one waits for this task.
@@ -33,11 +33,12 @@ pub const NOBODY: u32 = u32::MAX;
 struct Task {
     owner: u32,
     request_id: u64,
+    trace: u128,
     abandoned: bool,
     stream: bool,
 }
 
-const IDLE: Task = Task { owner: NOBODY, request_id: 0, abandoned: false, stream: false };
+const IDLE: Task = Task { owner: NOBODY, request_id: 0, trace: 0, abandoned: false, stream: false };
 
 /// The event loop's side of the host.
 pub struct Dispatch {
@@ -48,8 +49,8 @@ pub struct Dispatch {
     free: Vec<u32>,
     unflushed: Vec<u32>,
     slots: Vec<u32>,
-    /// Log lines that drain has taken, with the request ids of their tasks.
-    lines: VecDeque<(Line, u64)>,
+    /// Log lines that drain has taken, with the marks of their tasks.
+    lines: VecDeque<(Line, Mark)>,
     unended: usize,
     leaving: bool,
 }
@@ -71,6 +72,13 @@ impl Dispatch {
     }
 
     // ---- tasks -----------------------------------------------------------------------------
+
+    /// When a task was polled: CLOCK_MONOTONIC, ns. `None` where it was not yet, or is over, or is no
+    /// HTTP task.
+    pub fn polled(&self, task: u64) -> Option<u64> {
+        let (slot, _, generation) = self.host.table.resolve(task)?;
+        (slot.word.generation() == generation).then(|| slot.polled()).filter(|at| *at != 0)
+    }
 
     /// Would a task of `len` bytes be taken now? Until the next submission, nothing changes a yes.
     pub fn admit(&mut self, number: u32, len: usize) -> Result<(), Refusal> {
@@ -118,6 +126,7 @@ impl Dispatch {
         self.tasks[slot_number as usize] = Task {
             owner: submission.owner,
             request_id: submission.request_id,
+            trace: submission.trace,
             abandoned: false,
             stream: submission.pieces.is_some(),
         };
@@ -125,7 +134,7 @@ impl Dispatch {
         let Some(slot) = self.host.table.get(slot_number) else { return 0 };
         let request = Request { data: submission.data, deadline: submission.deadline, flags };
         // SAFETY: take_slot gave a FREE slot, and no one has its handle yet.
-        unsafe { slot.fill(number, request, submission.pieces) };
+        unsafe { slot.fill(number, request, submission.pieces, submission.http) };
         let task = word::handle(slot.word.generation(), slot_number);
         slot.word.queue();
 

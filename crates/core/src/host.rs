@@ -2,6 +2,8 @@
 //! loop. Each `extern "C"` function below is guard, convert, call, status; OWNERSHIP, THREAD and
 //! RETURNS are in include/nffi.h.
 
+mod http;
+
 use std::{
     ffi::{c_char, c_int, c_void},
     mem::MaybeUninit,
@@ -17,10 +19,10 @@ use crate::{
     buf::Buf,
     done::{self, BULLETIN, Done, Sink},
     log::{Line, Log, MAX_MESSAGE},
-    pipe::WINDOW,
+    pipe::{Piece, WINDOW, Weight},
     registry::{self, Registry},
     slot::{Answer, Slot, Table},
-    word::{CANCELLED, Dead, NEWS, OVERFLOW, READER_WAITS, SENDER_WAITS, WRITER_WAITS},
+    word::{CANCELLED, Dead, NEWS, OVERFLOW, READER_WAITS, SENDER_WAITS, UPGRADED, WRITER_WAITS},
 };
 
 /// What the event loop and all runtime threads share.
@@ -177,25 +179,35 @@ impl Host {
     }
 
     pub(crate) fn write(&self, task: u64, piece: Buf) -> i32 {
-        let Ok(entered) = self.enter(task) else {
-            return self.bad("write", task);
-        };
+        match self.enter(task) {
+            Ok(entered) => self.write_entered("write", task, entered, Piece::Data(piece)),
+            Err(Dead) => self.bad("write", task),
+        }
+    }
+
+    fn write_entered(&self, function: &'static str, task: u64, entered: Entered<'_>, piece: Piece) -> i32 {
         if entered.flags & (CANCELLED | OVERFLOW) != 0 {
             return abi::NFFI_GONE;
         }
+        // SAFETY: inside the section.
+        if let Err(why) = unsafe { http::before_piece(&entered) } {
+            drop(entered);
+            return self.misused(function, task, why);
+        }
         // SAFETY: inside the section; used up before it ends.
-        let (pipe, gathered) = unsafe {
-            let gathered = entered.slot.request_flags() & (abi::NFFI_PIECES | abi::NFFI_CAST);
-            (&entered.slot.pieces_or_new().answer, gathered)
+        let (pipe, flags, is_http) = unsafe {
+            let flags = entered.slot.request_flags() & (abi::NFFI_PIECES | abi::NFFI_CAST);
+            (&entered.slot.pieces_or_new().answer, flags, entered.slot.http().is_some())
         };
-        if gathered & abi::NFFI_CAST != 0 {
+        if flags & abi::NFFI_CAST != 0 {
             return abi::NFFI_OK;
         }
-        let streamed = gathered & abi::NFFI_PIECES != 0;
+        let streamed = flags & abi::NFFI_PIECES != 0;
+        let weight = piece.weight();
         let limit = self.registry.with(u64::from(entered.slot.runtime()) + 1, |r| r.settings.max_response);
         // A runtime that is deaf to FULL may not fill the memory.
         let limit = limit.unwrap_or(0).saturating_add(if streamed { WINDOW } else { 0 });
-        if pipe.bytes().saturating_add(piece.len()) > limit {
+        if pipe.bytes().saturating_add(weight) > limit {
             entered.slot.word.set(OVERFLOW);
             self.news(entered.slot, entered.number);
             return abi::NFFI_GONE;
@@ -204,7 +216,8 @@ impl Host {
             pipe.push(piece);
             return abi::NFFI_OK;
         }
-        let shut = pipe.push(piece);
+        // To HTTP a piece of no bytes is but a flush.
+        let shut = !(is_http && matches!(&piece, Piece::Data(data) if data.is_empty())) && pipe.push(piece);
         self.news(entered.slot, entered.number);
         if !shut {
             return abi::NFFI_OK;
@@ -225,7 +238,7 @@ impl Host {
             return Err(abi::NFFI_GONE);
         }
         // SAFETY: inside the section.
-        if unsafe { entered.slot.request_flags() } & abi::NFFI_MORE == 0 {
+        if unsafe { entered.slot.request_flags() } & abi::NFFI_MORE == 0 && entered.flags & UPGRADED == 0 {
             return Err(abi::NFFI_EOF);
         }
         // SAFETY: inside the section; used up before it ends.
@@ -276,7 +289,7 @@ impl Host {
 
 // ---- the table --------------------------------------------------------------------------
 
-/// The table that runtimes are handed. The HTTP functions are NULL.
+/// The table that runtimes are handed.
 pub fn table() -> &'static abi::nffi_host {
     static TABLE: abi::nffi_host = abi::nffi_host {
         abi: abi::NFFI_ABI,
@@ -293,10 +306,10 @@ pub fn table() -> &'static abi::nffi_host {
         stopped: Some(stopped),
         alloc: Some(alloc),
         release: Some(release),
-        http: None,
-        http_head: None,
-        http_file: None,
-        http_trailers: None,
+        http: Some(http::request),
+        http_head: Some(http::head),
+        http_file: Some(http::file),
+        http_trailers: Some(http::trailers),
     };
     &TABLE
 }

@@ -14,6 +14,7 @@
 //! | [`wake`]     | parking and waking pollers without losing a wake-up                         |
 //! | [`pollfd`]   | the same for event loops inside runtimes, by an eventfd                     |
 //! | [`pipe`]     | pieces of a request or an answer, with a window                             |
+//! | [`http`]     | an HTTP request in one block, and the heads of answers                      |
 //! | [`done`]     | the way back: finished tasks, and the sink that wakes the event loop        |
 //! | [`runtime`]  | one loaded library with one configuration; its life                        |
 //! | [`registry`] | runtimes by handle, for the functions that runtimes call                    |
@@ -36,6 +37,7 @@ pub mod dispatch;
 pub mod done;
 pub mod foreign;
 pub mod host;
+pub mod http;
 pub mod library;
 pub mod log;
 #[cfg(loom)]

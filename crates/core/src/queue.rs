@@ -226,9 +226,12 @@ fn call_event(table: &Table, task: u64) -> Option<abi::nffi_event> {
     slot.word.run(generation).ok()?;
     // SAFETY: run() has just made the task RUNNING, and no one can end it before its handle has
     // been handed out below.
-    let request = unsafe { slot.request() };
+    let (request, is_http) = unsafe { (slot.request(), slot.http().is_some()) };
+    if is_http {
+        slot.set_polled(monotonic_ns());
+    }
     Some(abi::nffi_event {
-        kind: abi::NFFI_CALL,
+        kind: if is_http { abi::NFFI_HTTP } else { abi::NFFI_CALL },
         flags: request.flags,
         task,
         data: request.data.as_ptr(),
@@ -242,4 +245,10 @@ fn control_event(table: &Table, kind: u32, task: u64) -> Option<abi::nffi_event>
     let (slot, _, generation) = table.resolve(task)?;
     slot.word.running(generation).ok()?;
     Some(abi::nffi_event { kind, task, ..Default::default() })
+}
+
+/// CLOCK_MONOTONIC. Runs on: any thread.
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }

@@ -9,13 +9,16 @@
 //! | `request` | event loop, while FREE                   | the poller that made it RUNNING        |
 //! | `answer`  | the runtime thread inside the section    | event loop, once ENDED                 |
 //! | `pieces`  | loop while FREE, or inside the section   | both, while the task is RUNNING        |
+//! | `http`    | loop while FREE, or inside the section   | event loop, once ENDED                 |
+//! | `polled`  | the poller that made it RUNNING          | event loop                             |
 
 use std::{ffi::c_char, ptr, sync::Arc};
 
 use crate::{
     buf::Buf,
+    http::Http,
     pipe::Pieces,
-    primitive::{AtomicPtr, AtomicU32, Ordering, UnsafeCell},
+    primitive::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell},
     word::{self, LOW_BITS, Word},
 };
 
@@ -50,6 +53,10 @@ pub struct Slot {
     answer: UnsafeCell<Answer>,
     /// One strong count of an `Arc<Pieces>`, or NULL.
     pieces: AtomicPtr<Pieces>,
+    /// Set where the request is an HTTP request.
+    http: UnsafeCell<Option<Box<Http>>>,
+    /// When an HTTP task was polled: CLOCK_MONOTONIC, ns; 0 not yet.
+    polled: AtomicU64,
 }
 
 // SAFETY: the cells are touched as the table in the module's documentation says; each row's
@@ -67,6 +74,8 @@ impl Slot {
             request: UnsafeCell::new(Request { data: Buf::none(), deadline: 0, flags: 0 }),
             answer: UnsafeCell::new(Answer { status: 0, data: Buf::none() }),
             pieces: AtomicPtr::new(ptr::null_mut()),
+            http: UnsafeCell::new(None),
+            polled: AtomicU64::new(0),
         }
     }
 
@@ -79,10 +88,13 @@ impl Slot {
     ///
     /// # Safety
     /// The slot is FREE and its generation's handle has been given to no one.
-    pub unsafe fn fill(&self, runtime: u32, request: Request, pieces: Option<Arc<Pieces>>) {
+    pub unsafe fn fill(&self, runtime: u32, request: Request, pieces: Option<Arc<Pieces>>, http: Option<Box<Http>>) {
         self.runtime.store(runtime, Ordering::Relaxed);
+        self.polled.store(0, Ordering::Relaxed);
         // SAFETY: a FREE slot is touched by the event loop only (the caller's promise).
         self.request.with_mut(|cell| unsafe { *cell = request });
+        // SAFETY: as above.
+        self.http.with_mut(|cell| unsafe { *cell = http });
         self.pieces.store(pieces.map_or(ptr::null_mut(), |p| Arc::into_raw(p).cast_mut()), Ordering::Relaxed);
     }
 
@@ -93,6 +105,28 @@ impl Slot {
     pub unsafe fn request(&self) -> &Request {
         // SAFETY: written before QUEUED was published, not written again before FREE.
         self.request.with(|cell| unsafe { &*cell })
+    }
+
+    /// What makes it an HTTP task, if it is one. Runs on: runtime thread, or the poller that made the
+    /// task RUNNING.
+    ///
+    /// # Safety
+    /// The caller is inside the section of `word`, or as for [`request`](Self::request); the
+    /// reference must not outlive that.
+    #[expect(clippy::mut_from_ref, reason = "the section is the lock")]
+    pub unsafe fn http(&self) -> Option<&mut Http> {
+        // SAFETY: one thread at a time is inside the section, and the poller is alone before it.
+        self.http.with_mut(|cell| unsafe { (*cell).as_deref_mut() })
+    }
+
+    /// The task has just been polled. Runs on: the poller that made it RUNNING.
+    pub fn set_polled(&self, now: u64) {
+        self.polled.store(now, Ordering::Relaxed);
+    }
+
+    /// When the task was polled: CLOCK_MONOTONIC, ns; 0 not yet. HTTP tasks only.
+    pub fn polled(&self) -> u64 {
+        self.polled.load(Ordering::Relaxed)
     }
 
     /// The flags the task was delivered with. Runs on: runtime thread.
@@ -155,7 +189,7 @@ impl Slot {
     ///
     /// # Safety
     /// The task has ended and is off the done list, or was cancelled while QUEUED.
-    pub unsafe fn empty(&self) -> (Answer, Option<Arc<Pieces>>) {
+    pub unsafe fn empty(&self) -> (Answer, Option<Arc<Pieces>>, Option<Box<Http>>) {
         let pieces = self.pieces.swap(ptr::null_mut(), Ordering::AcqRel);
         // SAFETY: no runtime thread may enter any more, so the loop alone touches the cells;
         // the pointer, where not NULL, is a strong count that is now ours.
@@ -163,7 +197,8 @@ impl Slot {
             self.request.with_mut(|cell| (*cell).data = Buf::none());
             let none = Answer { status: 0, data: Buf::none() };
             let answer = self.answer.with_mut(|cell| std::mem::replace(&mut *cell, none));
-            (answer, (!pieces.is_null()).then(|| Arc::from_raw(pieces)))
+            let http = self.http.with_mut(|cell| (*cell).take());
+            (answer, (!pieces.is_null()).then(|| Arc::from_raw(pieces)), http)
         }
     }
 }

@@ -40,6 +40,8 @@ pub const READER_WAITS: u64 = 1 << 6;
 pub const SENDER_WAITS: u64 = 1 << 7;
 /// Gathered pieces passed the limit; the rest is dropped.
 pub const OVERFLOW: u64 = 1 << 8;
+/// The task's connection was upgraded: read() gives its bytes.
+pub const UPGRADED: u64 = 1 << 9;
 
 /// Why a transition was refused: the task has ended, never was, or is not in that state.
 #[derive(Debug, PartialEq, Eq)]

@@ -39,7 +39,7 @@ impl Over {
             Over::Outcome(Outcome::Answer(answer)) => {
                 Err(CallError::Status { status: answer.status, message: answer.data.as_slice().to_vec() })
             }
-            Over::Outcome(Outcome::TooLarge) => Err(CallError::TooLarge),
+            Over::Outcome(Outcome::TooLarge | Outcome::Http(_)) => Err(CallError::TooLarge),
             Over::Outcome(Outcome::Failed(why)) => Err(CallError::Refused(Refusal::Failed(why))),
             Over::Outcome(Outcome::NoMemory) => Err(CallError::NoMemory),
         }
@@ -71,7 +71,7 @@ impl TestHost {
     pub fn cast(&mut self, runtime: RuntimeId, request: &[u8]) -> Result<(), CallError> {
         self.dispatch.admit(runtime.0, request.len())?;
         let data = Buf::copy_of(request).ok_or(CallError::NoMemory)?;
-        let submission = Submission { data, deadline: 0, owner: NOBODY, request_id: 0, pieces: None, more: false };
+        let submission = Submission::new(data, NOBODY);
         self.dispatch.submit(runtime.0, submission);
         self.dispatch.flush();
         Ok(())
@@ -90,7 +90,8 @@ impl TestHost {
         self.owners += 1;
         let owner = self.owners;
         let (until, deadline) = deadline(timeout);
-        let submission = Submission { data, deadline, owner, request_id: owner.into(), pieces, more };
+        let submission =
+            Submission { deadline, request_id: owner.into(), pieces, more, ..Submission::new(data, owner) };
         let task = self.dispatch.submit(runtime.0, submission);
         self.remember(owner, Waiting { runtime: runtime.0, task, until, over: None });
         Ok(owner)

@@ -233,9 +233,14 @@ impl TestHost {
             }
         }
         self.news = news;
-        while let Some((line, call)) = self.dispatch.next_line() {
+        while let Some((line, mark)) = self.dispatch.next_line() {
             let runtime = self.dispatch.entry(line.runtime).map_or("?", |entry| &entry.runtime.name).to_owned();
-            (self.on_line)(LogLine { runtime, level: line.level, call, message: line.message.into_vec() });
+            (self.on_line)(LogLine {
+                runtime,
+                level: line.level,
+                call: mark.request_id,
+                message: line.message.into_vec(),
+            });
         }
         self.dropped_lines += HOST.log.take_dropped();
         self.expire();

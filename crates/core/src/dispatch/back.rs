@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Dispatch, NOBODY, News, Outcome};
+use super::{Dispatch, Mark, NOBODY, News, Outcome};
 use crate::{
     buf::Buf,
     done::{self, BULLETIN},
+    http::HttpEnd,
     log::{self, Line},
-    pipe::Pieces,
+    pipe::{Piece, Pieces},
     slot::Answer,
     word::{self, NEWS, OVERFLOW, has_ended},
 };
@@ -46,13 +47,14 @@ impl Dispatch {
         while self.lines.len() < log::CAPACITY
             && let Some(line) = self.host.log.pop()
         {
-            let request_id = match self.host.table.resolve(line.task) {
+            let mark = match self.host.table.resolve(line.task) {
                 Some((slot, number, generation)) if slot.word.generation() == generation => {
-                    self.tasks.get(number as usize).map_or(0, |task| task.request_id)
+                    let task = self.tasks.get(number as usize);
+                    task.map_or_else(Mark::default, |task| Mark { request_id: task.request_id, trace: task.trace })
                 }
-                _ => 0,
+                _ => Mark::default(),
             };
-            self.lines.push_back((line, request_id));
+            self.lines.push_back((line, mark));
         }
     }
 
@@ -64,8 +66,9 @@ impl Dispatch {
         let owner = self.tasks[slot_number as usize].owner;
         if has_ended(flags) {
             // SAFETY: ENDED, and taken off the done list just now.
-            let (answer, pieces) = unsafe { slot.empty() };
+            let (answer, pieces, http) = unsafe { slot.empty() };
             let gathered = if self.tasks[slot_number as usize].stream { None } else { pieces };
+            let polled = slot.polled();
             let usable = slot.word.release();
             let entry = &mut self.runtimes[number as usize];
             entry.stats.answers += 1;
@@ -73,8 +76,14 @@ impl Dispatch {
                 entry.stats.errors += 1;
             }
             if owner != NOBODY {
-                let outcome =
-                    if flags & OVERFLOW != 0 { Outcome::TooLarge } else { self.outcome(number, answer, gathered) };
+                let outcome = match http {
+                    _ if flags & OVERFLOW != 0 => Outcome::TooLarge,
+                    Some(http) => {
+                        let Answer { status, data } = answer;
+                        Outcome::Http(HttpEnd { status, data, head: http.head, trailers: http.trailers, polled })
+                    }
+                    None => self.outcome(number, answer, gathered),
+                };
                 news.push(News::Ended { owner, outcome });
             }
             self.retire(slot_number, usable, number);
@@ -97,7 +106,9 @@ impl Dispatch {
             && let Some(pieces) = pieces
         {
             while let Some((piece, _)) = pieces.answer.pop() {
-                all.push(piece);
+                if let Piece::Data(data) = piece {
+                    all.push(data);
+                }
             }
         }
         let Answer { status, data } = answer;
@@ -114,9 +125,9 @@ impl Dispatch {
         }
     }
 
-    /// The next log line that [`drain`](Self::drain) has taken, with the request id of its task
-    /// (0 where the task had ended before, or has none).
-    pub fn next_line(&mut self) -> Option<(Line, u64)> {
+    /// The next log line that [`drain`](Self::drain) has taken, with the mark of its task (all 0
+    /// where the task had ended before, or the line has none).
+    pub fn next_line(&mut self) -> Option<(Line, Mark)> {
         self.lines.pop_front()
     }
 }

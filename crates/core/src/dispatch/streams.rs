@@ -5,7 +5,7 @@ use nffi_abi as abi;
 use super::Dispatch;
 use crate::{
     buf::Buf,
-    pipe::Pieces,
+    pipe::{Piece, Pieces, Weight},
     word::{self, READER_WAITS, SENDER_WAITS, WRITER_WAITS},
 };
 
@@ -37,17 +37,25 @@ impl Dispatch {
         Ok(shut)
     }
 
-    /// Takes a piece of the answer.
+    /// Takes a piece of the answer. A head, or a part of a file, cannot come: those are of HTTP tasks.
     pub fn receive(&mut self, task: u64, pieces: &Pieces) -> Option<Buf> {
-        let (piece, open) = pieces.answer.pop()?;
-        if open
+        let piece = pieces.answer.take()?;
+        self.consumed(task, pieces, piece.weight());
+        match piece {
+            Piece::Data(data) => Some(data),
+            Piece::File { .. } | Piece::Head(_) => Some(Buf::none()),
+        }
+    }
+
+    /// A piece of that weight, taken off `pieces.answer`, takes no memory any more.
+    pub fn consumed(&mut self, task: u64, pieces: &Pieces, weight: usize) {
+        if pieces.answer.consumed(weight)
             && let Some((slot, _, generation)) = self.host.table.resolve(task)
             && slot.word.generation() == generation
             && slot.word.clear(WRITER_WAITS) & WRITER_WAITS != 0
         {
             self.control(slot.runtime(), abi::NFFI_WRITABLE, task);
         }
-        Some(piece)
     }
 
     fn control(&mut self, number: u32, kind: u32, task: u64) {

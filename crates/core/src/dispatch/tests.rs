@@ -59,7 +59,7 @@ fn with_host(queue: usize, test: impl FnOnce(&'static Host, Arc<Runtime>, &mut D
 
 fn request(owner: u32, data: &[u8]) -> Submission {
     let data = Buf::copy_of(data).expect("memory");
-    Submission { data, deadline: 0, owner, request_id: 0, pieces: None, more: false }
+    Submission::new(data, owner)
 }
 
 /// One event: its kind, task, and data.

@@ -2,7 +2,12 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use crate::{buf::Buf, pipe::Pieces, slot::Answer};
+use crate::{
+    buf::Buf,
+    http::{Http, HttpEnd},
+    pipe::Pieces,
+    slot::Answer,
+};
 
 /// What is submitted.
 #[derive(Debug)]
@@ -14,10 +19,28 @@ pub struct Submission {
     pub owner: u32,
     /// What log lines of this task are marked with; 0 nothing.
     pub request_id: u64,
+    /// The same for its trace: W3C's trace-id; 0 none.
+    pub trace: u128,
     /// Both ways, for a stream.
     pub pieces: Option<Arc<Pieces>>,
     /// More of the request follows.
     pub more: bool,
+    /// Makes it an HTTP task; `data` is the block of its request.
+    pub http: Option<Box<Http>>,
+}
+
+impl Submission {
+    /// A request with neither deadline nor pieces nor marks.
+    pub fn new(data: Buf, owner: u32) -> Self {
+        Self { data, deadline: 0, owner, request_id: 0, trace: 0, pieces: None, more: false, http: None }
+    }
+}
+
+/// What log lines of a task are marked with.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    pub request_id: u64,
+    pub trace: u128,
 }
 
 /// Why a task was not taken.
@@ -60,6 +83,8 @@ impl std::error::Error for Refusal {}
 pub enum Outcome {
     /// Status 0 is success; otherwise the data are the runtime's message.
     Answer(Answer),
+    /// Of an HTTP task.
+    Http(HttpEnd),
     TooLarge,
     /// The runtime failed to start.
     Failed(String),

@@ -145,7 +145,10 @@ fn a_line_comes_before_its_tasks_end() {
                 dispatch.unended() == 0 && !lines.is_empty()
             });
             runtime.join().expect("thread");
-            assert_eq!(lines.iter().map(|(line, id)| (line.task, *id)).collect::<Vec<_>>(), [(task, REQUEST_ID)]);
+            assert_eq!(
+                lines.iter().map(|(line, mark)| (line.task, mark.request_id)).collect::<Vec<_>>(),
+                [(task, REQUEST_ID)]
+            );
         });
     });
 }

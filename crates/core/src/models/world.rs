@@ -73,7 +73,7 @@ pub(super) fn with_world(queue: usize, model: impl FnOnce(&mut World)) {
 impl World {
     pub(super) fn submit(&mut self, owner: u32, pieces: Option<Arc<Pieces>>, more: bool) -> u64 {
         let data = Buf::copy_of(b"request").expect("memory");
-        self.dispatch.submit(0, Submission { data, deadline: 0, owner, request_id: REQUEST_ID, pieces, more })
+        self.dispatch.submit(0, Submission { request_id: REQUEST_ID, pieces, more, ..Submission::new(data, owner) })
     }
 
     /// A task that a poller has taken already.

@@ -124,7 +124,7 @@ impl Loop {
             }
         }
         while let Some(line) = self.dispatch.next_line() {
-            self.lines.push(line);
+            self.lines.push((line.0, line.1.request_id));
         }
     }
 
@@ -151,14 +151,7 @@ impl Loop {
 
 /// A plain call of `data`.
 pub fn request(data: &[u8]) -> Submission {
-    Submission {
-        data: Buf::copy_of(data).expect("memory"),
-        deadline: 0,
-        owner: 0,
-        request_id: 0,
-        pieces: None,
-        more: false,
-    }
+    Submission::new(Buf::copy_of(data).expect("memory"), 0)
 }
 
 /// What the inits of runtimes are to do, by the numbers in their configurations.

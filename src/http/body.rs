@@ -1,0 +1,145 @@
+//! A request's body that is streamed: piece by piece to the runtime, as fast as it reads.
+
+use nffi_core::buf::Buf;
+use nginx_sys::{
+    NGX_AGAIN, NGX_HTTP_SPECIAL_RESPONSE, ngx_del_timer, ngx_http_block_reading, ngx_http_read_unbuffered_request_body,
+    ngx_http_request_t, ngx_http_test_reading, ngx_int_t,
+};
+
+use super::{
+    exchange::{Exchange, Next, Stage, go_on},
+    failure::Failure,
+    request,
+};
+use crate::{barrier::barrier, worker};
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing more comes: nginx has read it whole, or all has been sent.
+    #[default]
+    Done,
+    /// The client is waited for.
+    Reading,
+    /// The runtime is.
+    Shut,
+}
+
+/// From now on a client that leaves is noticed, where it matters.
+///
+/// # Safety
+/// The exchange's request is live, and nobody reads from its connection.
+pub unsafe fn watch_client(exchange: &Exchange) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*exchange.r).read_event_handler = if (*exchange.conf).ignore_client_abort() {
+            Some(ngx_http_block_reading)
+        } else {
+            Some(ngx_http_test_reading)
+        };
+    }
+}
+
+/// Sends on what the client has sent, until one of the two has to be waited for.
+///
+/// # Safety
+/// `exchange` is one of a live request.
+pub unsafe fn pump(exchange: *mut Exchange) -> Next {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let this = &mut *exchange;
+        let r = this.r;
+        let read = (*(*r).connection).read;
+        loop {
+            match send_all(this) {
+                Err(()) => return Next::Fail(Failure::NoMemory),
+                Ok(true) if (*r).reading_body() != 0 => {
+                    this.body = State::Shut;
+                    if (*read).timer_set() != 0 {
+                        ngx_del_timer(read);
+                    }
+                    watch_client(this);
+                    return Next::Wait;
+                }
+                Ok(_) => {}
+            }
+            if (*r).reading_body() == 0 {
+                this.body = State::Done;
+                send(this, None);
+                watch_client(this);
+                return Next::Wait;
+            }
+            this.body = State::Reading;
+            (*r).read_event_handler = Some(on_readable);
+            let rc = ngx_http_read_unbuffered_request_body(r);
+            if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t || rc == crate::ERROR {
+                return Next::Fail(Failure::Nginx(rc));
+            }
+            if rc == NGX_AGAIN as ngx_int_t && (*(*r).request_body).bufs.is_null() {
+                return Next::Wait;
+            }
+        }
+    }
+}
+
+/// Sends what nginx has read; `Ok(true)` where the window is shut now.
+///
+/// # Safety
+/// The exchange's request is live.
+unsafe fn send_all(exchange: &mut Exchange) -> Result<bool, ()> {
+    let mut shut = false;
+    // SAFETY: the caller's promise; nginx takes a buffer for consumed once pos is at its end.
+    unsafe {
+        let body = &mut *(*exchange.r).request_body;
+        while let Some(link) = body.bufs.as_ref() {
+            let buf = &mut *link.buf;
+            let bytes = request::memory_of(buf);
+            if !bytes.is_empty() {
+                let piece = Buf::copy_of(bytes).ok_or(())?;
+                shut |= send(exchange, Some(piece));
+                buf.pos = buf.last;
+            }
+            body.bufs = link.next;
+        }
+    }
+    Ok(shut)
+}
+
+/// Sends a piece, or the end; true where the window is shut. What is sent counts as news.
+fn send(exchange: &mut Exchange, piece: Option<Buf>) -> bool {
+    if exchange.stage == Stage::Waiting {
+        exchange.arm();
+    }
+    let (task, pieces) = (exchange.task, &exchange.pieces);
+    let sent = worker::with(|worker| {
+        let sent = worker.dispatch.send(task, pieces, piece);
+        worker.after();
+        sent
+    });
+    // A task that is over takes no more; its news are under way.
+    !matches!(sent, Some(Ok(false)))
+}
+
+/// The runtime has read. To be called where it may have.
+///
+/// # Safety
+/// As for [`pump`].
+pub unsafe fn go_on_where_open(exchange: *mut Exchange) -> Next {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let this = &*exchange;
+        if this.body == State::Shut && this.ended.is_none() && this.pieces.request.is_open() {
+            return pump(exchange);
+        }
+    }
+    Next::Wait
+}
+
+unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
+    // SAFETY: nginx calls it for a live request.
+    barrier((), || unsafe {
+        if let Some(exchange) = Exchange::of(r) {
+            let next = pump(exchange);
+            go_on(exchange, next);
+        }
+    });
+}

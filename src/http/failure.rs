@@ -1,0 +1,147 @@
+//! What goes wrong between a request and its task, in the client's eyes and in the log's.
+
+use std::borrow::Cow;
+
+use nffi_core::dispatch::{Outcome, Refusal};
+use nginx_sys::{
+    NGX_ERROR, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR,
+    NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_LOG_ERR, NGX_LOG_INFO, ngx_http_clean_header,
+    ngx_http_finalize_request, ngx_http_request_t, ngx_int_t, ngx_list_push, ngx_table_elt_t,
+};
+
+use super::{
+    exchange::{Exchange, Stage},
+    nginx,
+};
+use crate::errlog;
+
+/// Seconds after which a client may try again where the queue was full.
+const RETRY_AFTER: &[u8] = b"1";
+
+#[derive(Debug)]
+pub enum Failure {
+    /// nffi_timeout is over.
+    Timeout,
+    Refused(Refusal),
+    /// The runtime ended the task with a status of its own, and a message.
+    Runtime(i32, Vec<u8>),
+    /// It did what no answer is made of.
+    Protocol(Cow<'static, str>),
+    NoMemory,
+    /// nginx has said why.
+    Nginx(ngx_int_t),
+}
+
+impl Failure {
+    /// How a task ended that has no answer.
+    pub fn of(outcome: &Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Http(end) if end.status == 0 => None,
+            Outcome::Http(end) => Some(Self::Runtime(end.status, end.data.as_slice().to_vec())),
+            Outcome::Answer(_) => Some(Self::Protocol("it answered something else than HTTP".into())),
+            Outcome::TooLarge => Some(Self::Protocol("it wrote on and on while the client's window was shut".into())),
+            Outcome::Failed(why) => Some(Self::Refused(Refusal::Failed(why.clone()))),
+            Outcome::NoMemory => Some(Self::NoMemory),
+        }
+    }
+
+    pub fn status(&self) -> u32 {
+        match self {
+            Self::Timeout => NGX_HTTP_GATEWAY_TIME_OUT,
+            Self::Refused(Refusal::RequestTooLarge) => NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+            Self::Refused(_) => NGX_HTTP_SERVICE_UNAVAILABLE,
+            Self::Runtime(..) | Self::Protocol(_) => NGX_HTTP_BAD_GATEWAY,
+            Self::NoMemory => NGX_HTTP_INTERNAL_SERVER_ERROR,
+            Self::Nginx(rc) => u32::try_from(*rc).unwrap_or(0),
+        }
+    }
+
+    fn words(&self, timeout: u64) -> Option<String> {
+        Some(match self {
+            Self::Timeout => format!("timed out: nothing came from it for {timeout} ms (nffi_timeout)"),
+            Self::Refused(refusal) => refusal.to_string(),
+            Self::Runtime(status, message) if message.is_empty() => format!("failed with status {status}"),
+            Self::Runtime(status, message) => {
+                format!("failed with status {status}: {}", String::from_utf8_lossy(message))
+            }
+            Self::Protocol(what) => format!("broke the protocol: {what}"),
+            Self::NoMemory => "no memory".to_owned(),
+            Self::Nginx(_) => return None,
+        })
+    }
+}
+
+/// Says it in the log, and ends the request: by a status where the client has got nothing, otherwise by
+/// cutting its connection, so that it does not take the answer for a whole one.
+///
+/// # Safety
+/// `exchange` is one of a live request; both may be gone afterwards.
+pub unsafe fn fail(exchange: *mut Exchange, failure: Failure) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let this = &mut *exchange;
+        let r = this.r;
+        let stage = this.stage;
+        if let Some(words) = failure.words(this.timeout) {
+            // An idle connection that was upgraded is no fault of anyone's.
+            let idle = stage == Stage::Upgraded && matches!(failure, Failure::Timeout);
+            let words = if stage == Stage::Sending { words + "; the connection is cut" } else { words };
+            log(this, if idle { NGX_LOG_INFO } else { NGX_LOG_ERR }, &words);
+        }
+        if this.status == 0 {
+            this.status = failure.status() as u16;
+        }
+        this.close();
+        match stage {
+            Stage::Sending | Stage::Discarding(super::exchange::Discard::Nothing) | Stage::Upgraded => {
+                (*r).set_keepalive(0);
+                (*(*r).connection).set_error(1);
+                ngx_http_finalize_request(r, NGX_ERROR as ngx_int_t);
+            }
+            _ => {
+                if !this.heads.is_empty() {
+                    // What the runtime wanted to send is not what is sent.
+                    ngx_http_clean_header(r);
+                }
+                if matches!(failure, Failure::Refused(Refusal::QueueFull)) {
+                    add_header(r, b"Retry-After", RETRY_AFTER);
+                }
+                let rc = match failure {
+                    Failure::Nginx(rc) => rc,
+                    failure => failure.status() as ngx_int_t,
+                };
+                ngx_http_finalize_request(r, rc);
+            }
+        }
+    }
+}
+
+/// A line in the error log that names the runtime and the trace.
+///
+/// # Safety
+/// The exchange's request is live.
+pub unsafe fn log(exchange: &Exchange, level: u32, words: &str) {
+    // SAFETY: the caller's promise.
+    let log = unsafe { (*(*exchange.r).connection).log };
+    let (name, trace) = (&exchange.runtime_name, exchange.trace);
+    errlog::write(log, level as _, format_args!("nffi runtime \"{name}\" {words}, trace: {trace:032x}"));
+}
+
+/// Adds a header to the answer; strings are used as they are. NULL where no memory is left.
+///
+/// # Safety
+/// `r` is a live request, and the strings live as long as it.
+pub unsafe fn add_header(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> *mut ngx_table_elt_t {
+    // SAFETY: the caller's promise; what is pushed is not initialised.
+    unsafe {
+        let header: *mut ngx_table_elt_t = ngx_list_push(&raw mut (*r).headers_out.headers).cast();
+        if !header.is_null() {
+            let mut new: ngx_table_elt_t = std::mem::zeroed();
+            new.hash = 1;
+            new.key = nginx::str_of(name);
+            new.value = nginx::str_of(value);
+            header.write(new);
+        }
+        header
+    }
+}

@@ -1,0 +1,101 @@
+//! nginx's macros and one-line functions that bindings do not have.
+
+use std::{ffi::c_void, slice};
+
+use nginx_sys::{
+    ngx_connection_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_log_ctx_t, ngx_http_request_t,
+    ngx_list_t, ngx_module_t, ngx_str_t, ngx_table_elt_t,
+};
+
+/// The request's context of our module.
+///
+/// # Safety
+/// `r` is a live request.
+pub unsafe fn ctx(r: *mut ngx_http_request_t) -> *mut c_void {
+    // SAFETY: the caller's promise; nginx has numbered the module.
+    unsafe { *(*r).ctx.add(crate::ngx_http_nffi_module.ctx_index) }
+}
+
+/// # Safety
+/// As for [`ctx`].
+pub unsafe fn set_ctx(r: *mut ngx_http_request_t, ctx: *mut c_void) {
+    // SAFETY: as above.
+    unsafe { *(*r).ctx.add(crate::ngx_http_nffi_module.ctx_index) = ctx };
+}
+
+/// The configuration of the request's location, for a module.
+///
+/// # Safety
+/// `r` is a live request, and T what the module's locations have.
+pub unsafe fn loc_conf<T>(r: *mut ngx_http_request_t, module: *const ngx_module_t) -> *mut T {
+    // SAFETY: the caller's promise.
+    unsafe { (*(*r).loc_conf.add((*module).ctx_index)).cast() }
+}
+
+/// # Safety
+/// `r` is a live request.
+pub unsafe fn core_loc_conf(r: *mut ngx_http_request_t) -> *mut ngx_http_core_loc_conf_t {
+    // SAFETY: the core module's own type.
+    unsafe { loc_conf(r, &raw const ngx_http_core_module) }
+}
+
+/// Marks log lines of the connection with the request, before something is done for it that did not
+/// begin with an event of the connection.
+///
+/// # Safety
+/// `r` is a live request.
+pub unsafe fn set_log_request(r: *mut ngx_http_request_t) {
+    // SAFETY: the log's data of an HTTP connection is its context.
+    unsafe {
+        let ctx: *mut ngx_http_log_ctx_t = (*(*(*r).connection).log).data.cast();
+        if !ctx.is_null() {
+            (*ctx).current_request = r;
+        }
+    }
+}
+
+/// Bytes of one of nginx's strings.
+///
+/// # Safety
+/// The string is live while the result is used.
+pub unsafe fn bytes<'a>(s: &ngx_str_t) -> &'a [u8] {
+    if s.data.is_null() || s.len == 0 {
+        return &[];
+    }
+    // SAFETY: len bytes.
+    unsafe { slice::from_raw_parts(s.data, s.len) }
+}
+
+pub fn str_of(bytes: &[u8]) -> ngx_str_t {
+    ngx_str_t { len: bytes.len(), data: bytes.as_ptr().cast_mut() }
+}
+
+/// Calls `f` with name and value of each header of a list, in order; those without a hash are deleted.
+///
+/// # Safety
+/// The list is live and holds headers.
+pub unsafe fn each_header<'a>(list: &ngx_list_t, mut f: impl FnMut(&'a [u8], &'a [u8])) {
+    let mut part = &raw const list.part;
+    while !part.is_null() {
+        // SAFETY: the caller's promise: parts have nelts elements each.
+        unsafe {
+            let elements: *const ngx_table_elt_t = (*part).elts.cast();
+            for i in 0..(*part).nelts {
+                let header = &*elements.add(i);
+                if header.hash != 0 {
+                    f(bytes(&header.key), bytes(&header.value));
+                }
+            }
+            part = (*part).next;
+        }
+    }
+}
+
+/// Does the client's connection hold bytes that it has not taken yet?
+///
+/// # Safety
+/// `c` is a live connection.
+pub unsafe fn is_buffered(c: *mut ngx_connection_t) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { (*c).buffered() != 0 }
+}
