@@ -24,6 +24,8 @@ final class Batch {
 
     private int at;
     private int next;
+    /** Events of the last exchange that nobody has looked at. */
+    private int left;
 
     Batch(Host host) {
         this.host = host;
@@ -54,10 +56,16 @@ final class Batch {
         }
     }
 
-    /** Sends what waits, and takes up to {@code max} events in; {@link #next} is where the first of them is. */
-    int exchange(int max, int timeoutMillis) {
+    /** Sends what waits, and takes up to {@code max} events in, for {@link #next}. */
+    void exchange(int max, int timeoutMillis) {
         next = 0;
-        return send(Math.min(max, MOST), timeoutMillis);
+        left = 0;
+        left = send(Math.min(max, MOST), timeoutMillis);
+    }
+
+    /** Is there an event that was taken in, and not looked at yet? */
+    boolean hasNext() {
+        return left > 0;
     }
 
     private int send(int max, int timeoutMillis) {
@@ -69,6 +77,7 @@ final class Batch {
 
     /** Goes to the next event of the last exchange, and returns its kind. */
     int next() {
+        left--;
         at = next;
         next = at + EVENT + (inlined() ? padded((int) length()) : 0);
         return in.getInt(at);

@@ -34,8 +34,8 @@ final class Closing {
                 service.cancelAll();
                 cancelled = true;
             }
-            int count = batch.exchange(Batch.MOST, 0);
-            for (int i = 0; i < count; i++) {
+            batch.exchange(Batch.MOST, 0);
+            while (batch.hasNext()) {
                 service.signal(batch.next(), batch);
             }
             batch.flush();

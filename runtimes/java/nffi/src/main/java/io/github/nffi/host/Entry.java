@@ -17,9 +17,9 @@ final class Entry {
             Service.start(new NativeHost(table, queue), Options.decode(options));
             return null;
         } catch (StartException e) {
-            return e.getMessage().getBytes(StandardCharsets.UTF_8);
+            return String.valueOf(e.getMessage()).getBytes(StandardCharsets.UTF_8);
         } catch (Throwable e) {
-            return ("cannot start: " + e).getBytes(StandardCharsets.UTF_8);
+            return ("cannot start: " + Logs.text(e)).getBytes(StandardCharsets.UTF_8);
         }
     }
 }

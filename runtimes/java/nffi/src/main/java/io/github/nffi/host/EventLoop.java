@@ -13,16 +13,17 @@ final class EventLoop {
     void start(String name, int threads) {
         Closing closing = new Closing(service, threads);
         for (int i = 0; i < threads; i++) {
-            service.thread(() -> loop(closing), name + "-" + i, true).start();
+            service.thread(batch -> loop(closing, batch), name + "-" + i, true).start();
         }
     }
 
-    private void loop(Closing closing) {
-        Batch batch = new Batch(service.host());
+    private void loop(Closing closing, Batch batch) {
         boolean stop = false;
         while (!stop) {
-            int count = batch.exchange(Batch.MOST, -1);
-            for (int i = 0; i < count; i++) {
+            if (!batch.hasNext()) {
+                batch.exchange(Batch.MOST, -1);
+            }
+            while (batch.hasNext()) {
                 int kind = batch.next();
                 if (kind == Host.CALL) {
                     Task task = service.accept(batch);

@@ -7,6 +7,7 @@ import java.io.StringWriter;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.logging.ConsoleHandler;
 import java.util.logging.Handler;
@@ -91,7 +92,25 @@ final class Logs {
         }
     }
 
+    /** What it says of itself; its class, where its own methods throw. */
+    static String text(Throwable thrown) {
+        try {
+            return Objects.requireNonNull(thrown.toString());
+        } catch (Throwable e) {
+            return thrown.getClass().getName();
+        }
+    }
+
+    /** Its stack trace, or why there is none: it is made by methods that anybody may have overridden. */
     static String trace(Throwable thrown) {
+        try {
+            return printed(thrown);
+        } catch (Throwable e) {
+            return text(thrown) + "\n    no stack trace: " + e.getClass().getName() + " while it was printed";
+        }
+    }
+
+    private static String printed(Throwable thrown) {
         StringWriter text = new StringWriter();
         thrown.printStackTrace(new PrintWriter(text));
         // A log shows a tab as what it is, a control character.

@@ -32,24 +32,28 @@ final class PoolLoop {
         }
     }
 
-    private void loop() {
-        Batch batch = new Batch(service.host());
+    private void loop(Batch batch) {
         boolean stop = false;
         while (!stop) {
-            // More than one only where there is nobody to run it: it would wait behind a slow first.
-            int count = batch.exchange(running.get() >= most ? Batch.MOST : 1, -1);
-            Task own = null;
-            for (int i = 0; i < count; i++) {
-                int kind = batch.next();
-                if (kind == Host.CALL) {
-                    own = takeIn(batch, own);
-                } else if (kind == Host.STOP) {
-                    stop = true;
-                } else {
-                    service.signal(kind, batch);
-                }
+            if (!batch.hasNext()) {
+                // More than one only where there is nobody to run it: it would wait behind a slow first.
+                batch.exchange(running.get() >= most ? Batch.MOST : 1, -1);
             }
-            work(own, batch);
+            Task own = null;
+            try {
+                while (batch.hasNext()) {
+                    int kind = batch.next();
+                    if (kind == Host.CALL) {
+                        own = takeIn(batch, own);
+                    } else if (kind == Host.STOP) {
+                        stop = true;
+                    } else {
+                        service.signal(kind, batch);
+                    }
+                }
+            } finally {
+                work(own, batch);
+            }
         }
         closing.leave(batch);
     }
@@ -61,7 +65,11 @@ final class PoolLoop {
             return task;
         }
         if (task != null) {
-            waiting.add(task);
+            try {
+                waiting.add(task);
+            } catch (Throwable e) {
+                service.finish(task, Outcome.failure(e, task), batch);
+            }
         }
         return own;
     }
@@ -86,7 +94,7 @@ final class PoolLoop {
                     if (task.begin()) {
                         // The answer before goes out now: this task may take long.
                         batch.flush();
-                        service.finish(task, service.run(handler, task), batch);
+                        service.run(handler, task, batch);
                     }
                 }
             } finally {

@@ -7,8 +7,10 @@ import io.github.nffi.NffiException;
 import java.lang.reflect.InvocationTargetException;
 import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
+import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Consumer;
 
 /** One runtime: its handler, and what runs of it. */
 final class Service {
@@ -23,7 +25,7 @@ final class Service {
     private final Object handler;
     private final ConcurrentHashMap<Long, Task> tasks = new ConcurrentHashMap<>();
 
-    private Service(Host host, Options options, URLClassLoader loader, Object handler) {
+    Service(Host host, Options options, URLClassLoader loader, Object handler) {
         this.host = host;
         this.options = options;
         this.loader = loader;
@@ -36,6 +38,8 @@ final class Service {
         Thread thread = Thread.currentThread();
         ClassLoader before = thread.getContextClassLoader();
         boolean started = false;
+        // Initialised while there is memory for it.
+        Objects.requireNonNull(Outcome.UNTOLD);
         try {
             // What init starts inherits both.
             thread.setContextClassLoader(loader);
@@ -77,9 +81,9 @@ final class Service {
         } catch (NoSuchMethodException e) {
             throw new StartException("handler " + name + ": has no constructor without parameters");
         } catch (InvocationTargetException e) {
-            throw new StartException("handler " + name + ": its constructor failed: " + e.getCause());
+            throw new StartException("handler " + name + ": its constructor failed: " + Logs.text(e.getCause()));
         } catch (ReflectiveOperationException | LinkageError e) {
-            throw new StartException("handler " + name + ": " + e);
+            throw new StartException("handler " + name + ": " + Logs.text(e));
         }
     }
 
@@ -95,8 +99,8 @@ final class Service {
             // Meant for whoever wrote nginx.conf.
             throw new StartException(e.getMessage());
         } catch (Throwable e) {
-            log(null, Host.ERR, Logs.trace(e));
-            throw new StartException(e.toString());
+            logTrace(null, "", e);
+            throw new StartException(Logs.text(e));
         }
         Set<String> unasked = own.unasked();
         if (!unasked.isEmpty()) {
@@ -127,47 +131,63 @@ final class Service {
         return options;
     }
 
-    /** A loop's thread that has not been started yet. */
-    LoopThread thread(Runnable loop, String name, boolean mayNotWait) {
-        LoopThread thread = new LoopThread(() -> runLoop(loop), name, mayNotWait);
+    /** A loop's thread that has not been started yet, with its batch. */
+    LoopThread thread(Consumer<Batch> loop, String name, boolean mayNotWait) {
+        Batch batch = new Batch(host);
+        LoopThread thread = new LoopThread(() -> runLoop(loop, batch), name, mayNotWait);
         thread.setContextClassLoader(loader);
         return thread;
     }
 
-    private void runLoop(Runnable loop) {
+    /** One batch for all rounds: it has answers that are not sent, and events that nobody has looked at. */
+    private void runLoop(Consumer<Batch> loop, Batch batch) {
         OF_THREAD.set(this);
         for (;;) {
             try {
-                loop.run();
+                loop.accept(batch);
                 return;
             } catch (Throwable e) {
                 // No memory for a few bytes, most likely. A runtime without threads would be worse than a lost call.
-                log(null, Host.ERR, Logs.trace(e));
+                logTrace(null, "", e);
             }
         }
     }
 
-    /** What the batch stands at becomes a task; null where there is no memory for it, and it has been answered. */
+    /** What the batch stands at becomes a task; null where that fails, for want of memory, and it has been answered. */
     Task accept(Batch batch) {
         long id = batch.task();
+        Task task = null;
         try {
-            Task task = new Task(this, id, batch.flags(), batch.deadline(), batch.data());
+            task = new Task(this, id, batch.flags(), batch.deadline(), batch.data());
             tasks.put(id, task);
-            // CANCEL may have gone to another thread, before there was anything to find.
-            if (host.cancelled(id) && task.cancel()) {
-                send(task, Outcome.CANCELLED, batch);
-                return null;
+        } catch (Throwable e) {
+            Outcome refusal = Outcome.refusal(e);
+            if (task == null) {
+                batch.answer(id, refusal.status(), refusal.data());
+            } else {
+                // It may be in the map all the same, and cancelled by another thread.
+                finish(task, refusal, batch);
             }
-            return task;
-        } catch (OutOfMemoryError e) {
-            tasks.remove(id);
-            batch.answer(id, 1, e.toString().getBytes(StandardCharsets.UTF_8));
             return null;
+        }
+        // CANCEL may have gone to another thread, before there was anything to find.
+        if (host.cancelled(id) && task.cancel()) {
+            send(task, Outcome.CANCELLED, batch);
+            return null;
+        }
+        return task;
+    }
+
+    /** READABLE, WRITABLE, CANCEL. Throws nothing: whoever calls it has more to do. */
+    void signal(int kind, Batch batch) {
+        try {
+            bring(kind, batch);
+        } catch (Throwable e) {
+            logTrace(null, "", e);
         }
     }
 
-    /** READABLE, WRITABLE, CANCEL. */
-    void signal(int kind, Batch batch) {
+    private void bring(int kind, Batch batch) {
         Task task = tasks.get(batch.task());
         if (task == null) {
             return;
@@ -186,8 +206,17 @@ final class Service {
         }
     }
 
-    /** Runs the handler here, and says how it ended. */
-    Outcome run(Handler blocking, Task task) {
+    /** Runs the handler here, and ends the task, come what may. {@code batch} is the calling thread's, or null. */
+    void run(Handler blocking, Task task, Batch batch) {
+        Outcome outcome = Outcome.UNTOLD;
+        try {
+            outcome = call(blocking, task);
+        } finally {
+            finish(task, outcome, batch);
+        }
+    }
+
+    private static Outcome call(Handler blocking, Task task) {
         try {
             CALL.set(task);
             task.runsHere();
@@ -204,8 +233,13 @@ final class Service {
         return answer == null ? Outcome.NOTHING : answer;
     }
 
+    /** What throws. */
+    interface Body {
+        void run() throws Exception;
+    }
+
     /** Calls the handler here, for a future. */
-    void within(Task task, Runnable body) {
+    void within(Task task, Body body) throws Exception {
         CALL.set(task);
         try {
             body.run();
@@ -251,11 +285,23 @@ final class Service {
                 ((AsyncHandler) handler).close();
             }
         } catch (Throwable e) {
-            log(null, Host.ERR, "close: " + Logs.trace(e));
+            logTrace(null, "close: ", e);
         }
-        Logs.remove(this);
-        Loaders.give(loader, options);
-        host.stopped();
+        try {
+            Logs.remove(this);
+            Loaders.give(loader, options);
+        } finally {
+            host.stopped();
+        }
+    }
+
+    /** As {@link #log}, and throws nothing: what a line is told of must go on where there is no memory for it. */
+    void logTrace(Task task, String before, Throwable thrown) {
+        try {
+            log(task, Host.ERR, before + Logs.trace(thrown));
+        } catch (Throwable e) {
+            // Then the line is what is lost.
+        }
     }
 
     /** A line in the host's log for each line of the text, all with the task's request where there is one. */

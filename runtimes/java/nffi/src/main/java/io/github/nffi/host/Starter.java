@@ -16,34 +16,36 @@ interface Starter {
     record OfFutures(Service service, AsyncHandler handler) implements Starter {
         @Override
         public void start(Task task, Batch batch) {
-            service.within(task, () -> {
-                CompletableFuture<byte[]> future;
-                try {
-                    future = handler.call(task);
-                    if (future == null) {
-                        throw new NullPointerException("the handler returned null instead of a future");
-                    }
-                } catch (Throwable e) {
-                    service.finish(task, Outcome.failure(e, task), batch);
-                    return;
-                }
-                if (future.isDone()) {
-                    // Answered with all others of this round.
-                    future.whenComplete((answer, e) -> finish(task, answer, e, batch));
-                    return;
-                }
-                task.runsAs(future);
-                future.whenComplete((answer, e) -> finish(task, answer, e, null));
-            });
+            try {
+                service.within(task, () -> call(task, batch));
+            } catch (Throwable e) {
+                // Also of a future whose methods are the handler's own.
+                service.finish(task, Outcome.failure(e, task), batch);
+            }
+        }
+
+        private void call(Task task, Batch batch) throws Exception {
+            CompletableFuture<byte[]> future = handler.call(task);
+            if (future == null) {
+                throw new NullPointerException("the handler returned null instead of a future");
+            }
+            if (future.isDone()) {
+                // Answered with all others of this round.
+                future.whenComplete((answer, e) -> finish(task, answer, e, batch));
+                return;
+            }
+            task.runsAs(future);
+            future.whenComplete((answer, e) -> finish(task, answer, e, null));
         }
 
         private void finish(Task task, byte[] answer, Throwable e, Batch batch) {
+            Outcome outcome;
             try {
-                Outcome outcome = e == null ? Outcome.answer(task.last(Service.orNothing(answer))) : Outcome.failure(e, task);
-                service.finish(task, outcome, batch);
+                outcome = e == null ? Outcome.answer(task.last(Service.orNothing(answer))) : Outcome.failure(e, task);
             } catch (Throwable late) {
-                service.finish(task, Outcome.failure(late, task), batch);
+                outcome = Outcome.failure(late, task);
             }
+            service.finish(task, outcome, batch);
         }
     }
 
@@ -69,11 +71,8 @@ interface Starter {
         @Override
         public void start(Task task, Batch batch) {
             try {
-                executor.execute(() -> {
-                    Outcome outcome = service.run(handler, task);
-                    service.finish(task, outcome, null);
-                });
-            } catch (OutOfMemoryError e) {
+                executor.execute(() -> service.run(handler, task, null));
+            } catch (Throwable e) {
                 service.finish(task, Outcome.failure(e, task), batch);
             }
         }

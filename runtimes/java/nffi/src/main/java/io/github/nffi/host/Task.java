@@ -81,7 +81,7 @@ final class Task implements Request {
                 return;
             }
         }
-        future.cancel(true);
+        cancel(future);
     }
 
     /** True for the one who may send the answer. */
@@ -115,7 +115,7 @@ final class Task implements Request {
         }
         pieces.gone();
         if (running != null) {
-            running.cancel(true);
+            cancel(running);
         }
         if (now != null) {
             now.forEach(this::run);
@@ -123,11 +123,20 @@ final class Task implements Request {
         return false;
     }
 
+    /** A future may be of a class of the handler's. */
+    private void cancel(CompletableFuture<byte[]> running) {
+        try {
+            running.cancel(true);
+        } catch (Throwable e) {
+            service.logTrace(this, "cancel: ", e);
+        }
+    }
+
     private void run(Runnable action) {
         try {
             action.run();
         } catch (Throwable e) {
-            service.log(this, Host.ERR, "onCancel: " + Logs.trace(e));
+            service.logTrace(this, "onCancel: ", e);
         }
     }
 

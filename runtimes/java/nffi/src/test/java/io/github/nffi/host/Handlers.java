@@ -7,8 +7,10 @@ import io.github.nffi.NffiException;
 import io.github.nffi.Request;
 import java.nio.charset.StandardCharsets;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.BiConsumer;
 
 /** Handlers that the tests name. */
 final class Handlers {
@@ -50,6 +52,9 @@ final class Handlers {
                     case "wait" -> gate.await();
                     case "fail" -> throw new NffiException(42, "no");
                     case "throw" -> throw new IllegalStateException("bad");
+                    case "speechless" -> throw new Speechless();
+                    case "traceless" -> throw new Traceless();
+                    case "circle" -> throw circle();
                     case "null" -> {
                         return null;
                     }
@@ -96,6 +101,9 @@ final class Handlers {
                 case "pending" -> pending;
                 case "null" -> null;
                 case "throw" -> throw new IllegalStateException("bad");
+                case "speechless" -> throw new Speechless();
+                case "fails speechless" -> CompletableFuture.failedFuture(new Speechless());
+                case "odd" -> new OddFuture();
                 case "later" -> CompletableFuture.supplyAsync(() -> {
                     throw new IllegalStateException("later");
                 });
@@ -106,6 +114,47 @@ final class Handlers {
         @Override
         public void close() {
             closed = true;
+        }
+    }
+
+    /** As a class does that some jar is missing for. */
+    static final class Speechless extends Exception {
+        private static final long serialVersionUID = 1L;
+
+        @Override
+        public String toString() {
+            throw new NoClassDefFoundError("no/Words");
+        }
+    }
+
+    static final class Traceless extends RuntimeException {
+        private static final long serialVersionUID = 1L;
+
+        Traceless() {
+            super("no way");
+        }
+
+        @Override
+        public synchronized Throwable getCause() {
+            return overflow();
+        }
+
+        private Throwable overflow() {
+            Throwable deeper = overflow();
+            return deeper == null ? this : deeper;
+        }
+    }
+
+    private static Exception circle() {
+        CompletionException one = new CompletionException(null);
+        one.initCause(new CompletionException(one));
+        return one;
+    }
+
+    static final class OddFuture extends CompletableFuture<byte[]> {
+        @Override
+        public CompletableFuture<byte[]> whenComplete(BiConsumer<? super byte[], ? super Throwable> action) {
+            throw new AssertionError("not you");
         }
     }
 

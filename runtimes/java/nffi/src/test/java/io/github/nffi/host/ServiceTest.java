@@ -81,6 +81,50 @@ class ServiceTest {
     }
 
     @Test
+    void whatCannotBeDescribedEndsItsCallAllTheSame() throws StartException {
+        start(Handlers.Blocking.class, 1);
+        String speechless = Handlers.Speechless.class.getName();
+        assertAnswer(1, speechless, host.call("speechless"));
+        assertEquals(List.of("3 call " + speechless,
+                "3 call     no stack trace: java.lang.NoClassDefFoundError while it was printed"), host.log);
+        host.log.clear();
+        String traceless = Handlers.Traceless.class.getName() + ": no way";
+        assertAnswer(1, traceless, host.call("traceless"));
+        assertEquals(List.of("3 call " + traceless,
+                "3 call     no stack trace: java.lang.StackOverflowError while it was printed"), host.log);
+        assertEquals(1, host.answer(host.call("circle")).status());
+        assertAnswer(0, "still here", host.call("still here"));
+    }
+
+    @Test
+    void norDoesItEndAFuturesThread() throws StartException {
+        start(Handlers.Async.class, 0);
+        assertAnswer(1, Handlers.Speechless.class.getName(), host.call("speechless"));
+        assertAnswer(1, Handlers.Speechless.class.getName(), host.call("fails speechless"));
+        assertAnswer(1, "java.lang.AssertionError: not you", host.call("odd"));
+        assertAnswer(0, "still here", host.call("still here"));
+    }
+
+    /** What is in a batch outlives an error of its thread: answers that wait, and events that were polled. */
+    @Test
+    void anErrorOfTheLoopLosesNeitherAnswersNorEvents() throws StartException {
+        Options options = new Options("{}", "x", true, 1, "info", List.of(), new Config("{}", Map.of()));
+        Service service = new Service(host, options, Loaders.take(options), new Handlers.Async());
+        started = true;
+        List<Long> tasks = List.of(host.call("one"), host.call("two"), host.call("three"));
+        new EventLoop(service, (task, batch) -> {
+            service.finish(task, Outcome.answer(task.bytes()), batch);
+            if (task.text().equals("two")) {
+                throw new StackOverflowError("of the loop");
+            }
+        }).start("loop", 1);
+        assertAnswer(0, "one", tasks.get(0));
+        assertAnswer(0, "two", tasks.get(1));
+        assertAnswer(0, "three", tasks.get(2));
+        assertEquals("3 - java.lang.StackOverflowError: of the loop", host.log.get(0));
+    }
+
+    @Test
     void largeAnswersAndManyOfThem() throws StartException {
         start(Handlers.Async.class, 0);
         String large = "x".repeat(60_000);
