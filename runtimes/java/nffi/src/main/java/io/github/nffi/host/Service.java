@@ -26,7 +26,7 @@ final class Service {
     private final ConcurrentHashMap<Long, Task> tasks = new ConcurrentHashMap<>();
 
     Service(Host host, Options options, URLClassLoader loader, Object handler) {
-        this.host = host;
+        this.host = new Gate(host);
         this.options = options;
         this.loader = loader;
         this.handler = handler;
@@ -255,12 +255,17 @@ final class Service {
         }
     }
 
+    /** Of a task that this thread has ended. What is in a batch goes out before its thread leaves the loop. */
     private void send(Task task, Outcome outcome, Batch batch) {
-        tasks.remove(task.id);
-        if (batch == null) {
-            host.reply(task.id, outcome.status(), outcome.data());
-        } else {
-            batch.answer(task.id, outcome.status(), outcome.data());
+        try {
+            if (batch == null) {
+                host.reply(task.id, outcome.status(), outcome.data());
+            } else {
+                batch.answer(task.id, outcome.status(), outcome.data());
+            }
+        } finally {
+            // Last: while it is there, stopped() is not said.
+            tasks.remove(task.id);
         }
     }
 

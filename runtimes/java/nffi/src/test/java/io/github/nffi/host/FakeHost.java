@@ -33,6 +33,8 @@ final class FakeHost implements Host {
     final List<String> written = new CopyOnWriteArrayList<>();
     /** Pieces of a request: "AGAIN" is that answer. */
     final Deque<String> pieces = new ArrayDeque<>();
+    /** Called in each reply(). */
+    volatile Runnable onReply = () -> { };
     /** What write() answers. */
     volatile int window = OK;
 
@@ -92,6 +94,7 @@ final class FakeHost implements Host {
 
     @Override
     public int exchange(Batch batch, int count, int max, int timeoutMillis) {
+        touch("exchange");
         ByteBuffer out = batch.out.duplicate().order(batch.out.order());
         out.clear();
         for (int i = 0; i < count; i++) {
@@ -132,11 +135,18 @@ final class FakeHost implements Host {
         return taken;
     }
 
+    /** Nothing may touch the host after stopped(). */
+    private void touch(String what) {
+        if (stopped.getCount() == 0) {
+            errors.add(what + " after stopped()");
+        }
+    }
+
     @Override
     public int reply(long task, int status, byte[] data) {
-        if (stopped.getCount() == 0) {
-            errors.add("an answer after stopped()");
-        }
+        touch("reply");
+        onReply.run();
+        touch("the end of a reply");
         Answer before = answers.put(task, new Answer(status, new String(data, StandardCharsets.UTF_8)));
         if (before != null) {
             errors.add("task " + task + " was answered twice");
@@ -146,12 +156,14 @@ final class FakeHost implements Host {
 
     @Override
     public int write(long task, byte[] data, int offset, int length) {
+        touch("write");
         written.add(new String(data, offset, length, StandardCharsets.UTF_8));
         return window;
     }
 
     @Override
     public synchronized byte[] read(long task, int[] result) {
+        touch("read");
         String piece = pieces.poll();
         result[0] = piece == null ? EOF : piece.equals("AGAIN") ? AGAIN : OK;
         return result[0] == OK ? piece.getBytes(StandardCharsets.UTF_8) : null;
@@ -164,11 +176,13 @@ final class FakeHost implements Host {
 
     @Override
     public boolean cancelled(long task) {
+        touch("cancelled");
         return cancelled.contains(task);
     }
 
     @Override
     public void log(long task, int level, byte[] text) {
+        touch("log");
         log.add(level + " " + (task == 0 ? "-" : "call") + " " + new String(text, StandardCharsets.UTF_8));
     }
 

@@ -21,6 +21,8 @@ final class Handlers {
     static final AtomicInteger MOST = new AtomicInteger();
     static volatile boolean closed;
     static volatile CompletableFuture<byte[]> pending;
+    /** Of the last "pending". */
+    static volatile Request kept;
 
     private Handlers() {
     }
@@ -32,6 +34,7 @@ final class Handlers {
         MOST.set(0);
         closed = false;
         pending = new CompletableFuture<>();
+        kept = null;
     }
 
     /** "wait" waits for the gate; all else is answered with itself. */
@@ -54,6 +57,7 @@ final class Handlers {
                     case "throw" -> throw new IllegalStateException("bad");
                     case "speechless" -> throw new Speechless();
                     case "traceless" -> throw new Traceless();
+                    case "causeless" -> throw new Causeless();
                     case "circle" -> throw circle();
                     case "null" -> {
                         return null;
@@ -98,7 +102,10 @@ final class Handlers {
         @Override
         public CompletableFuture<byte[]> call(Request request) throws Exception {
             return switch (request.text()) {
-                case "pending" -> pending;
+                case "pending" -> {
+                    kept = request;
+                    yield pending;
+                }
                 case "null" -> null;
                 case "throw" -> throw new IllegalStateException("bad");
                 case "speechless" -> throw new Speechless();
@@ -142,6 +149,15 @@ final class Handlers {
         private Throwable overflow() {
             Throwable deeper = overflow();
             return deeper == null ? this : deeper;
+        }
+    }
+
+    static final class Causeless extends CompletionException {
+        private static final long serialVersionUID = 1L;
+
+        @Override
+        public synchronized Throwable getCause() {
+            throw new AssertionError("none");
         }
     }
 

@@ -1,17 +1,22 @@
 package io.github.nffi.host;
 
+import static org.junit.jupiter.api.Assertions.assertDoesNotThrow;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.nffi.Config;
+import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.BooleanSupplier;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -39,14 +44,16 @@ class ServiceTest {
         assertEquals(List.of(), host.errors);
     }
 
-    private void start(Class<?> handler, int threads, String... own) throws StartException {
+    private Service start(Class<?> handler, int threads, String... own) throws StartException {
         Map<String, List<List<String>>> options = new HashMap<>();
         for (int i = 0; i < own.length; i += 2) {
             options.put(own[i], List.of(List.of(own[i + 1])));
         }
         Config config = new Config(handler.getName() + options, options);
-        Service.start(host, new Options(config.toString(), handler.getName(), false, threads, "info", List.of(), config));
+        Options set = new Options(config.toString(), handler.getName(), false, threads, "info", List.of(), config);
+        Service service = Service.start(host, set);
         started = true;
+        return service;
     }
 
     private static void await(BooleanSupplier condition) {
@@ -92,6 +99,7 @@ class ServiceTest {
         assertAnswer(1, traceless, host.call("traceless"));
         assertEquals(List.of("3 call " + traceless,
                 "3 call     no stack trace: java.lang.StackOverflowError while it was printed"), host.log);
+        assertAnswer(1, "an error that cannot be described", host.call("causeless"));
         assertEquals(1, host.answer(host.call("circle")).status());
         assertAnswer(0, "still here", host.call("still here"));
     }
@@ -252,6 +260,63 @@ class ServiceTest {
         host.stop();
         assertAnswer(1, "cancelled", running);
         assertEquals(1, Handlers.INTERRUPTED.get());
+    }
+
+    @Test
+    void aTaskIsThereUntilItsAnswerIsSent() throws StartException {
+        Service service = start(Handlers.Async.class, 0);
+        AtomicBoolean busy = new AtomicBoolean();
+        long pending = host.call("pending");
+        await(() -> Handlers.kept != null);
+        host.onReply = () -> busy.set(service.busy());
+        // On this thread, so without a batch.
+        Handlers.pending.complete(new byte[0]);
+        assertAnswer(0, "", pending);
+        assertTrue(busy.get(), "stopped() could have overtaken the answer");
+    }
+
+    @Test
+    void stoppedWaitsForCallsThatAreUnderWay() throws Exception {
+        Service service = start(Handlers.Async.class, 0);
+        CountDownLatch inside = new CountDownLatch(1);
+        CountDownLatch leave = new CountDownLatch(1);
+        host.onReply = () -> {
+            inside.countDown();
+            assertDoesNotThrow(() -> leave.await());
+        };
+        Thread other = new Thread(() -> service.host().reply(7, 0, new byte[0]));
+        other.start();
+        inside.await();
+        host.stop();
+        assertFalse(host.stopped.await(200, TimeUnit.MILLISECONDS), "a call is under way");
+        leave.countDown();
+        other.join();
+        assertTrue(host.stopped.await(10, TimeUnit.SECONDS));
+    }
+
+    @Test
+    void nothingTouchesTheHostAfterStopped() throws Exception {
+        Service service = start(Handlers.Async.class, 0);
+        long pending = host.call("pending");
+        await(() -> Handlers.kept != null);
+        Handlers.pending.complete(new byte[0]);
+        assertAnswer(0, "", pending);
+        host.stop();
+        assertTrue(host.stopped.await(10, TimeUnit.SECONDS));
+        // By what a handler has kept, then by the way of everything that is not a loop's.
+        assertThrows(IOException.class, () -> {
+            Handlers.kept.output().write(1);
+            Handlers.kept.output().flush();
+        });
+        service.log(null, Host.ERR, "late");
+        Host gate = service.host();
+        assertEquals(Host.BAD, gate.reply(1, 0, new byte[0]));
+        assertEquals(Host.GONE, gate.write(1, new byte[0], 0, 0));
+        int[] result = {Host.OK};
+        assertNull(gate.read(1, result));
+        assertEquals(Host.GONE, result[0]);
+        assertTrue(gate.cancelled(1));
+        gate.stopped();
     }
 
     @Test
