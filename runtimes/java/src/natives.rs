@@ -150,29 +150,30 @@ extern "system" fn end(_: *mut JNIEnv, _: jclass, table: jlong, task: jlong, sta
 
 /// The next piece, or null; what the host returned is in the array's one place.
 extern "system" fn read(env: *mut JNIEnv, _: jclass, table: jlong, task: jlong, result: jintArray) -> jbyteArray {
-    guarded(ptr::null_mut(), || {
+    let mut piece = ptr::null_mut();
+    let code = guarded(NFFI_BAD, || {
         let host = host(table)?;
         let (mut data, mut len) = (ptr::null_mut(), 0);
-        // SAFETY: the piece is ours until it is released, and copied before; `result` has one place.
+        // SAFETY: the piece is ours until it is released, and copied before.
         unsafe {
-            let mut code = host.read?(task.cast_unsigned(), &raw mut data, &raw mut len);
-            let mut piece = ptr::null_mut();
+            let code = host.read?(task.cast_unsigned(), &raw mut data, &raw mut len);
             if code == NFFI_OK {
                 // Null, and a pending OutOfMemoryError, where the heap is full.
                 piece = ((**env).v1_1.NewByteArray)(env, len as jint);
-                if piece.is_null() {
-                    code = NFFI_BAD;
-                } else {
+                if !piece.is_null() {
                     ((**env).v1_1.SetByteArrayRegion)(env, piece, 0, len as jint, data.cast());
                 }
                 host.release?(data.cast());
             }
-            if code != NFFI_BAD {
-                ((**env).v1_1.SetIntArrayRegion)(env, result, 0, 1, &raw const code);
-            }
-            Some(piece)
+            Some(code)
         }
-    })
+    });
+    // With an error pending nothing else may be called, and Java does not look at the result.
+    if code != NFFI_OK || !piece.is_null() {
+        // SAFETY: `result` has one place.
+        unsafe { ((**env).v1_1.SetIntArrayRegion)(env, result, 0, 1, &raw const code) };
+    }
+    piece
 }
 
 /// Copies a request that was too long for the exchange's buffer. The task has not ended yet.

@@ -168,6 +168,13 @@ class Pieces(Case):
         self.assertTrue(out == data, f"{len(out)} of {len(data)} bytes")
 
 
+    def test_a_read_of_no_task_says_so(self):
+        # Also in the place of an earlier AGAIN, for which a thread would wait for ever.
+        lines, errors = self.calls(config("testing.Inside"), "7", code=1)
+        self.assertEqual(lines, ["-2 null"])
+        self.assertIn("read() for task 0x7", errors)
+
+
 class Surroundings(Case):
     def test_environment_directory_and_class_loader(self):
         more = ("--env", "COLOUR=red", "--working-directory", "/usr")

@@ -29,7 +29,8 @@ final class Pieces {
 
     /** Made when first needed: most tasks are one piece each way. Guarded by this. */
     private Signals signals;
-    private boolean gone;
+    /** Why no piece comes or goes any more; null while they do. */
+    private String closed;
 
     Pieces(Host host, long task, byte[] first, boolean more) {
         this.host = host;
@@ -52,7 +53,7 @@ final class Pieces {
         return signals;
     }
 
-    /** Runs on: a loop's thread, as the next two. */
+    /** Runs on: a loop's thread, as the next. */
     void readable() {
         signal(true, false);
     }
@@ -61,9 +62,13 @@ final class Pieces {
         signal(false, true);
     }
 
-    void gone() {
+    /** Wakes whoever waits, with an error. The first reason stays. Runs on: any. */
+    void close(String why) {
         synchronized (this) {
-            gone = true;
+            if (closed != null) {
+                return;
+            }
+            closed = why;
             if (signals == null) {
                 return;
             }
@@ -83,11 +88,15 @@ final class Pieces {
         }
     }
 
-    private synchronized boolean isGone() {
-        return gone;
+    private synchronized void checkOpen() throws IOException {
+        if (closed != null) {
+            throw new IOException(closed);
+        }
     }
 
-    private static IOException goneError() {
+    /** Of a task that the host has none of any more. */
+    private IOException goneError() throws IOException {
+        checkOpen();
         return new IOException("the caller has gone");
     }
 
@@ -99,9 +108,7 @@ final class Pieces {
         s.lock.lock();
         try {
             while (!(reading ? s.readable : s.writable)) {
-                if (isGone()) {
-                    throw goneError();
-                }
+                checkOpen();
                 s.changed.await();
             }
         } catch (InterruptedException e) {
@@ -121,6 +128,7 @@ final class Pieces {
         }
         int[] result = {Host.BAD};
         for (;;) {
+            checkOpen();
             Signals s = signals();
             s.lock.lock();
             s.readable = false;
@@ -250,6 +258,7 @@ final class Pieces {
         }
 
         private void send(byte[] from, int offset, int length) throws IOException {
+            checkOpen();
             Signals s = signals();
             s.lock.lock();
             s.writable = false;

@@ -264,8 +264,9 @@ final class Service {
                 batch.answer(task.id, outcome.status(), outcome.data());
             }
         } finally {
-            // Last: while it is there, stopped() is not said.
+            // While it is there, stopped() is not said, and READABLE and WRITABLE find it.
             tasks.remove(task.id);
+            task.ended();
         }
     }
 

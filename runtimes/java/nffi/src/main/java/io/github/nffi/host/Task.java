@@ -113,7 +113,7 @@ final class Task implements Request {
             actions = null;
             running = future;
         }
-        pieces.gone();
+        pieces.close("the caller has gone");
         if (running != null) {
             cancel(running);
         }
@@ -138,6 +138,11 @@ final class Task implements Request {
         } catch (Throwable e) {
             service.logTrace(this, "onCancel: ", e);
         }
+    }
+
+    /** After the answer: nothing would wake a thread of the handler's that waits for a piece. */
+    void ended() {
+        pieces.close("the request has been answered");
     }
 
     void readable() {

@@ -21,7 +21,11 @@ final class Handlers {
     static final AtomicInteger MOST = new AtomicInteger();
     static volatile boolean closed;
     static volatile CompletableFuture<byte[]> pending;
-    /** Of the last "pending". */
+    /** What Aside does, on which thread, and how it ended. */
+    static volatile Use aside;
+    static volatile Thread waiting;
+    static volatile String ended;
+    /** Of the last "pending", or of Aside. */
     static volatile Request kept;
 
     private Handlers() {
@@ -35,6 +39,8 @@ final class Handlers {
         closed = false;
         pending = new CompletableFuture<>();
         kept = null;
+        waiting = null;
+        ended = null;
     }
 
     /** "wait" waits for the gate; all else is answered with itself. */
@@ -122,6 +128,35 @@ final class Handlers {
         public void close() {
             closed = true;
         }
+    }
+
+    /** Reads or writes on a thread of its own, and is answered by the test. */
+    static final class Aside implements AsyncHandler {
+        @Override
+        public CompletableFuture<byte[]> call(Request request) {
+            Thread thread = new Thread(() -> {
+                try {
+                    aside.use(request);
+                    ended = "without an error";
+                } catch (Exception e) {
+                    ended = e.toString();
+                }
+            });
+            thread.setDaemon(true);
+            thread.start();
+            kept = request;
+            waiting = thread;
+            return pending;
+        }
+
+        @Override
+        public void close() {
+            closed = true;
+        }
+    }
+
+    interface Use {
+        void use(Request request) throws Exception;
     }
 
     /** As a class does that some jar is missing for. */

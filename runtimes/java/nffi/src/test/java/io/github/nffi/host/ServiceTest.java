@@ -99,7 +99,9 @@ class ServiceTest {
         assertAnswer(1, traceless, host.call("traceless"));
         assertEquals(List.of("3 call " + traceless,
                 "3 call     no stack trace: java.lang.StackOverflowError while it was printed"), host.log);
+        host.log.clear();
         assertAnswer(1, "an error that cannot be described", host.call("causeless"));
+        assertEquals(List.of(), host.log);
         assertEquals(1, host.answer(host.call("circle")).status());
         assertAnswer(0, "still here", host.call("still here"));
     }
@@ -241,6 +243,42 @@ class ServiceTest {
         assertAnswer(0, "last one", task);
         host.window = Host.GONE;
         assertAnswer(1, "java.io.IOException: the caller has gone", host.call("write"));
+    }
+
+    @Test
+    void theEndOfATaskWakesWhoWaitsForItsPieces() throws StartException {
+        start(Handlers.Aside.class, 0);
+        host.window = Host.FULL;
+        Handlers.Use reads = request -> request.input().readAllBytes();
+        Handlers.Use writes = request -> {
+            request.output().write(1);
+            request.output().flush();
+        };
+        for (Handlers.Use use : List.of(reads, writes)) {
+            Handlers.reset();
+            Handlers.aside = use;
+            host.pieces.add("AGAIN");
+            long task = host.call("", Host.MORE);
+            await(() -> Handlers.waiting != null && Handlers.waiting.getState() == Thread.State.WAITING);
+            Handlers.pending.complete(new byte[0]);
+            assertAnswer(0, "", task);
+            await(() -> Handlers.ended != null);
+            assertEquals("java.io.IOException: the request has been answered", Handlers.ended);
+        }
+    }
+
+    @Test
+    void noPieceIsAskedOfAHostAfterTheEnd() throws StartException {
+        start(Handlers.Aside.class, 0);
+        Handlers.aside = request -> { };
+        long task = host.call("", Host.MORE);
+        await(() -> Handlers.kept != null);
+        Handlers.pending.complete(new byte[0]);
+        assertAnswer(0, "", task);
+        host.pieces.add("late");
+        String said = assertThrows(IOException.class, () -> Handlers.kept.input().readAllBytes()).getMessage();
+        assertEquals("the request has been answered", said);
+        assertEquals(1, host.piecesLeft());
     }
 
     @Test
