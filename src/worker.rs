@@ -17,6 +17,7 @@ use nffi_core::{
     dispatch::{Dispatch, News, State, Submission},
     host::HOST,
     runtime::{Runtime, Spec},
+    surroundings,
 };
 use nginx_sys::{
     NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_HELPER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
@@ -154,6 +155,8 @@ impl Worker {
             // SAFETY: nginx's own threads, if there are any, leave the environment alone.
             unsafe { spec.surroundings.set_env() };
         }
+        // SAFETY: as above.
+        unsafe { surroundings::set_defaults() };
         for spec in specs {
             let name = spec.name.clone();
             let number = worker.start(spec);

@@ -63,7 +63,27 @@ end
 
 
 
-=== TEST 5: each runtime has a working directory of its own, and nginx keeps its own
+=== TEST 5: what a JVM has to find is set before any runtime starts, and can be set otherwise
+--- runtimes
+nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so {}
+--- lua
+t.show(nffi.call("fixture", "getenv _JAVA_SR_SIGNUM"))
+--- response_body
+40
+
+
+
+=== TEST 6: by the option
+--- runtimes
+nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { env _JAVA_SR_SIGNUM 41; }
+--- lua
+t.show(nffi.call("fixture", "getenv _JAVA_SR_SIGNUM"))
+--- response_body
+41
+
+
+
+=== TEST 7: each runtime has a working directory of its own, and nginx keeps its own
 --- runtimes
 nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { working_directory /proc; threads 4; }
 nffi_runtime other $TEST_NGINX_FIXTURES/libfixture.so { working_directory html; }

@@ -9,6 +9,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Set by the host itself, where nobody else has. A JVM reads it once, when it starts, and takes
+/// USR2 without it: its handler ends the process where that signal comes to a thread that is not
+/// Java's, as nginx's is. By the time a Java library is loaded other runtimes have threads, which may
+/// read or write the environment: the host alone can set it in time. 40 is a real-time signal, which
+/// nobody else uses.
+const DEFAULTS: [(&str, &str); 1] = [("_JAVA_SR_SIGNUM", "40")];
+
+/// Sets the variables that libraries need and cannot set themselves, unless they are set already.
+///
+/// # Safety
+/// As [`Surroundings::set_env`].
+pub unsafe fn set_defaults() {
+    for (name, value) in DEFAULTS {
+        if env::var_os(name).is_none() {
+            // SAFETY: the caller's promise.
+            unsafe { env::set_var(name, value) };
+        }
+    }
+}
+
 /// The options `env` and `working_directory`.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Surroundings {

@@ -15,7 +15,7 @@ use nffi_core::{
     library::{self, LibraryError},
     options::Settings,
     runtime::Spec,
-    surroundings::Surroundings,
+    surroundings::{self, Surroundings},
 };
 
 use crate::{doorbell::Doorbell, stream::Streams};
@@ -141,7 +141,10 @@ impl TestHost {
         library::inspect(&path)?;
         // SAFETY: set by the thread that drives the host. Runtimes that were loaded before may read
         // the environment meanwhile; a test that loads several gives them all to the first.
-        unsafe { surroundings.set_env() };
+        unsafe {
+            surroundings.set_env();
+            surroundings::set_defaults();
+        }
         let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         let name = name.strip_prefix("lib").unwrap_or(&name).to_owned();
         let number = self.dispatch.start(Spec { name, library: path, config: config.to_vec(), settings, surroundings });

@@ -9,7 +9,7 @@ use std::{
 
 use nffi_abi::{NFFI_ABI, bytes, nffi_host, nffi_queue, put_message};
 
-use crate::{config::Config, jvm, natives};
+use crate::{config::Config, jvm, natives, signals};
 
 /// # Safety
 /// As include/nffi.h says.
@@ -31,6 +31,9 @@ pub unsafe extern "C" fn nffi_runtime_init_v1(
         // SAFETY: valid during this call.
         let config = Config::parse(unsafe { bytes(cfg, len) })?;
         let settings = config.jvm_settings()?;
+        if let Some(complaint) = signals::complaint() {
+            natives::warn(table, queue, &complaint);
+        }
         let vm = jvm::start(&settings)?;
         natives::start_runtime(&vm, host, queue, &config)
     })

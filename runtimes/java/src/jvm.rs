@@ -12,10 +12,7 @@ use std::{
 use jni::{JavaVM, sys};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-use crate::{
-    libjvm::{self, Found},
-    signals,
-};
+use crate::libjvm::{self, Found};
 
 const JAR: &str = "nffi.jar";
 
@@ -138,7 +135,6 @@ fn create(library: &Path, arguments: Vec<Vec<u8>>) -> Result<JavaVM, String> {
         ignoreUnrecognized: sys::JNI_FALSE,
     };
     let (mut vm, mut env) = (ptr::null_mut(), ptr::null_mut());
-    let _usr2 = signals::OtherThanUsr2::new();
     lock(&PRINTED).clear();
     // SAFETY: libjvm is what it is called; the arguments live until the call returns. JNI_CreateJavaVM has this type.
     let rc = unsafe {

@@ -9,7 +9,7 @@
 //! - `config`: the options in nginx.conf; `config/json` reads them
 //! - `libjvm`: where the JVM is, and which version
 //! - `jvm`: the one JVM of the process: that all agree on it, and its start
-//! - `signals`: which one the JVM gets for itself
+//! - `signals`: which one the JVM takes for itself
 //! - `natives`: the methods that Java calls, among them the one exchange that costs
 //! - `seed`: the loader for classes that were written for lua-resty-ffi
 

@@ -12,9 +12,17 @@ use jni::{
     objects::JByteArray,
     sys::{JNI_ABORT, JNIEnv, jarray, jbyteArray, jclass, jint, jintArray, jlong, jobject},
 };
-use nffi_abi::{NFFI_BAD, NFFI_OK, nffi_host, nffi_queue};
+use nffi_abi::{NFFI_BAD, NFFI_LOG_WARN, NFFI_OK, nffi_host, nffi_queue};
 
 use crate::config::Config;
+
+/// A line in the host's log, before there is a Java to write it. Runs on: a start thread.
+pub fn warn(host: &nffi_host, queue: nffi_queue, text: &str) {
+    if let Some(log) = host.log {
+        // SAFETY: the runtime's own queue; the text is copied.
+        unsafe { log(queue, 0, NFFI_LOG_WARN.cast_signed(), text.as_ptr().cast(), text.len()) };
+    }
+}
 
 /// Hands the runtime over to Java, which starts its threads. Runs on: a start thread.
 pub fn start_runtime(vm: &JavaVM, host: *const nffi_host, queue: nffi_queue, config: &Config) -> Result<(), String> {

@@ -1,62 +1,31 @@
 //! The one signal that the JVM would take from nginx despite -Xrs: USR2, with which it samples threads. Its handler
 //! crashes on a thread that is not Java's, and `pkill -USR2 nginx` reaches workers, too.
+//!
+//! The JVM can be told another, by an environment variable that it reads when it starts, and by nothing else. It is not
+//! set here: other runtimes start at the same time, on threads of their own, and may read and write the environment.
+//! The host sets it before it starts any of them.
 
-use std::{
-    env,
-    ffi::{CStr, c_char},
-    mem, ptr,
-};
+use std::{env, ffi::OsStr};
 
-unsafe extern "C" {
-    static mut environ: *mut *mut c_char;
+use libc::{SIGRTMAX, SIGRTMIN};
+
+const VARIABLE: &str = "_JAVA_SR_SIGNUM";
+
+/// What is to be said of the signal that the JVM takes; None where it is one that nobody else uses.
+pub fn complaint() -> Option<String> {
+    complaint_of(env::var_os(VARIABLE).as_deref())
 }
 
-/// A real-time signal, which nobody else uses. The JVM reads this when it starts, and from nowhere else.
-const VARIABLE: &CStr = c"_JAVA_SR_SIGNUM=40";
-const NAME: &str = "_JAVA_SR_SIGNUM";
-
-/// While it lives, the environment has VARIABLE.
-pub struct OtherThanUsr2 {
-    ours: *mut *mut c_char,
-    before: *mut *mut c_char,
-}
-
-impl OtherThanUsr2 {
-    /// The event loop may be reading the environment: setenv could free what it looks at. So a new array is put in
-    /// place of the old one, which stays as it is.
-    pub fn new() -> Self {
-        let nothing = Self { ours: ptr::null_mut(), before: ptr::null_mut() };
-        if env::var_os(NAME).is_some() {
-            return nothing;
-        }
-        // SAFETY: environ is NULL or an array that ends with NULL; whoever changes it does so by setenv, on this
-        // thread or before it was started.
-        unsafe {
-            let before = environ;
-            let mut all = vec![VARIABLE.as_ptr().cast_mut()];
-            let mut at = before;
-            while !at.is_null() && !(*at).is_null() {
-                all.push(*at);
-                at = at.add(1);
-            }
-            all.push(ptr::null_mut());
-            // Never freed: a reader may hold it for a moment longer.
-            let ours = mem::ManuallyDrop::new(all).as_mut_ptr();
-            environ = ours;
-            Self { ours, before }
-        }
+fn complaint_of(value: Option<&OsStr>) -> Option<String> {
+    let number = value.and_then(OsStr::to_str).and_then(|text| text.parse().ok());
+    if number.is_some_and(|number| (SIGRTMIN()..=SIGRTMAX()).contains(&number)) {
+        return None;
     }
-}
-
-impl Drop for OtherThanUsr2 {
-    fn drop(&mut self) {
-        // SAFETY: the array that was there; programs that Java starts need not see ours.
-        unsafe {
-            if !self.ours.is_null() && environ == self.ours {
-                environ = self.before;
-            }
-        }
-    }
+    let is = value.map_or_else(|| "not set".to_owned(), |value| format!("\"{}\"", value.to_string_lossy()));
+    Some(format!(
+        "{VARIABLE} is {is}: the JVM takes SIGUSR2, or that signal, and its handler may crash on a thread that is not \
+         Java's. Set it to a real-time signal, as 40, before any runtime starts"
+    ))
 }
 
 #[cfg(test)]
@@ -64,14 +33,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_while_it_lives() {
-        assert_eq!(env::var_os(NAME), None);
-        let path = env::var_os("PATH");
-        let guard = OtherThanUsr2::new();
-        assert_eq!(env::var_os(NAME), Some("40".into()));
-        assert_eq!(env::var_os("PATH"), path);
-        drop(guard);
-        assert_eq!(env::var_os(NAME), None);
-        assert_eq!(env::var_os("PATH"), path);
+    fn only_a_real_time_signal_will_do() {
+        for good in ["40", "64"] {
+            assert_eq!(complaint_of(Some(good.as_ref())), None, "{good}");
+        }
+        for bad in ["", "12", "17", "65", "-1", "x"] {
+            let said = complaint_of(Some(bad.as_ref())).unwrap();
+            assert!(said.starts_with(&format!("_JAVA_SR_SIGNUM is \"{bad}\": the JVM takes")), "{said}");
+        }
+        assert!(complaint_of(None).unwrap().starts_with("_JAVA_SR_SIGNUM is not set"));
     }
 }

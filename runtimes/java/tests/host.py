@@ -183,6 +183,26 @@ class Surroundings(Case):
         lines, _ = self.calls(config("testing.Odd"), "loader")
         self.assertEqual(lines, ["true"])
 
+    def caught(self, *more):
+        """Which signals have handlers in a process with a JVM, and what was logged."""
+        request = "!run grep SigCgt /proc/$PPID/status"
+        lines, errors = self.calls(config("conformance.Blocking"), request, more=more)
+        bits = int(lines[0].split()[-1], 16)
+        return {number for number in range(1, 65) if bits >> (number - 1) & 1}, errors
+
+    def test_the_jvm_leaves_usr2_alone(self):
+        caught, errors = self.caught()
+        self.assertTrue({40} <= caught and not {10, 12} & caught, caught)
+        self.assertNotIn("[warn]", errors)
+        caught, errors = self.caught("--env", "_JAVA_SR_SIGNUM=41")
+        self.assertTrue(41 in caught and not {12, 40} & caught, caught)
+        self.assertNotIn("[warn]", errors)
+
+    def test_a_signal_that_is_not_the_jvms_to_take_is_warned_of(self):
+        caught, errors = self.caught("--env", "_JAVA_SR_SIGNUM=12")
+        self.assertIn(12, caught)
+        self.assertRegex(errors, r'\[warn\] nffi_java: _JAVA_SR_SIGNUM is "12": the JVM takes SIGUSR2')
+
     def test_programs_hear_of_signals(self):
         # The start thread blocks many, and Java inherits that; the programs that it starts must not.
         lines, _ = self.calls(config("conformance.Blocking"), "!run grep SigBlk /proc/self/status")
