@@ -57,6 +57,8 @@ pub unsafe fn begin(exchange: *mut Exchange, head: Box<Head>) -> Next {
             return Next::Fail(failure);
         }
         (*r).headers_out.content_length_n = -1;
+        // nginx has words for those from 200 on.
+        (*r).headers_out.status_line = nginx::str_of(b"101 Switching Protocols");
         (*r).set_keepalive(0);
         this.stage = Stage::Upgraded;
         (*r).read_event_handler = Some(on_readable);

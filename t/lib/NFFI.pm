@@ -9,6 +9,7 @@
 # Sections beside Test::Nginx's own:
 #   --- runtimes    nffi_runtime blocks, instead of one named "fixture" without options
 #   --- lua         shorthand for a location /t with content_by_lua_block, and a GET of it
+#   --- pass        a location / with `nffi_pass http;` and what is said here; "http" is libhttp.so
 package NFFI;
 
 use Cwd ();
@@ -25,6 +26,8 @@ $ENV{TEST_NGINX_HTML_DIR} ||= html_dir();
 
 our $fixture = "nffi_runtime fixture $ENV{TEST_NGINX_FIXTURES}/libfixture.so {}";
 
+our $http = "nffi_runtime http $ENV{TEST_NGINX_FIXTURES}/libhttp.so {}";
+
 our @EXPORT = qw(sink is_patched);
 
 sub sink() { $sink }
@@ -37,7 +40,7 @@ sub is_patched() {
 
 add_block_preprocessor(sub {
     my $block = shift;
-    my $runtimes = defined $block->runtimes ? $block->runtimes : $fixture;
+    my $runtimes = defined $block->runtimes ? $block->runtimes : defined $block->pass ? "$fixture\n$http" : $fixture;
     my $more = defined $block->http_config ? $block->http_config : '';
     my $done = $more =~ /nffi_done_sink/ ? '' : "nffi_done_sink $sink;";
 
@@ -61,6 +64,12 @@ _EOC_
     }
     $config
 _EOC_
+    }
+
+    if (defined $block->pass) {
+        my $config = defined $block->config ? $block->config : '';
+        my $pass = $block->pass;
+        $block->set_value('config', "location / {\nnffi_pass http;\n$pass\n}\n$config");
     }
 
     $block->set_value('request', 'GET /t')
