@@ -29,8 +29,8 @@ class AsyncServer:
         if inspect.isasyncgenfunction(self.handler):
             self.handler = self._pieces_of_generator(self.handler)
         self.tasks: dict[int, asyncio.Task[None]] = {}
-        #: Handlers that wait for a piece or for room, by task and event.
-        self.waiting: dict[tuple[int, int], asyncio.Future[None]] = {}
+        #: Handlers that wait for a piece or for room, by task and event. Several may wait for the same.
+        self.waiting: dict[tuple[int, int], list[asyncio.Future[None]]] = {}
         self.loop: asyncio.AbstractEventLoop
         self.stop: asyncio.Event
 
@@ -132,24 +132,35 @@ class AsyncServer:
     def _control(self, kind: int, number: int) -> None:
         # One thread polls, so an event never overtakes its request.
         if kind in (READABLE, WRITABLE):
-            future = self.waiting.pop((number, kind), None)
-            if future is not None and not future.done():
-                future.set_result(None)
+            self._wake(number, kind)
         elif kind == CANCEL:
             task = self.tasks.get(number)
             if task is not None:
                 task.cancel("the caller has gone")
+            # Tasks that the handler has made may wait, too.
+            self._wake(number, READABLE)
+            self._wake(number, WRITABLE)
         elif kind == STOP:
             self.stop.set()
 
     # Pieces
 
+    def _wake(self, number: int, kind: int) -> None:
+        for future in self.waiting.pop((number, kind), ()):
+            if not future.done():
+                future.set_result(None)
+
     async def _wait(self, request: Request, kind: int) -> None:
-        future = self.waiting[request.task, kind] = self.loop.create_future()
+        key, future = (request.task, kind), self.loop.create_future()
+        self.waiting.setdefault(key, []).append(future)
         try:
             await future
         finally:
-            self.waiting.pop((request.task, kind), None)
+            others = self.waiting.get(key, [])
+            if future in others:
+                others.remove(future)
+                if not others:
+                    del self.waiting[key]
 
     async def read(self, request: Request) -> bytes | None:
         while True:

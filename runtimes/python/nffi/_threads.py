@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._context import App, Error, Gone, current_app, current_request, described
 from ._logging import uninstall, write_exception
-from ._streams import AGAIN, FULL, GONE, OK
+from ._streams import AGAIN, FULL, GONE, OK, READABLE, WRITABLE
 
 if TYPE_CHECKING:
     from ._native import Request
@@ -89,27 +89,29 @@ class ThreadServer:
     # Pieces. Watched before the host is asked, so that no event is missed.
 
     def read(self, request: Request) -> bytes | None:
-        self.native.watch(request.task)
+        seen: int | None = self.native.watch(request.task, READABLE)
         try:
-            while True:
+            while seen is not None:
                 code, piece = request._read()
                 if code == OK:
                     return piece
-                if code == GONE or (code == AGAIN and not self.native.wait(request.task)):
-                    raise Gone("the caller has gone")
+                if code == GONE:
+                    break
                 if code != AGAIN:
                     return None
+                seen = self.native.wait(request.task, READABLE, seen)
+            raise Gone("the caller has gone")
         finally:
-            self.native.unwatch(request.task)
+            self.native.unwatch(request.task, READABLE)
 
     def write(self, request: Request, piece: object) -> Awaitable[None]:
-        self.native.watch(request.task)
+        seen = self.native.watch(request.task, WRITABLE)
         try:
             code = request._write(piece)
             if code == FULL:
-                self.native.wait(request.task)
+                self.native.wait(request.task, WRITABLE, seen)
             elif code != OK:
                 raise Gone("the caller has gone")
         finally:
-            self.native.unwatch(request.task)
+            self.native.unwatch(request.task, WRITABLE)
         return _DONE

@@ -6,7 +6,7 @@
 //! request without letting go of it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -41,8 +41,27 @@ struct State {
     standby: bool,
     stopping: bool,
     workers: usize,
-    /// Tasks whose handlers wait for pieces, or for room: has anything happened?
-    watched: HashMap<u64, bool>,
+    /// Tasks whose handlers wait: for pieces (NFFI_READABLE), or for room (NFFI_WRITABLE).
+    watched: HashMap<(u64, u32), Watch>,
+}
+
+/// Several threads may work on one request. Each counts for itself, so that none takes an event
+/// away from another.
+#[derive(Default)]
+struct Watch {
+    threads: usize,
+    events: u64,
+}
+
+impl State {
+    /// True where somebody waits for it.
+    fn happened(&mut self, task: u64, kind: u32) -> bool {
+        let watch = self.watched.get_mut(&(task, kind));
+        watch.is_some_and(|watch| {
+            watch.events += 1;
+            true
+        })
+    }
 }
 
 impl Pool {
@@ -76,12 +95,13 @@ impl Pool {
                     self.work.notify_all();
                     news = true;
                 }
-                _ => {
-                    if let Some(happened) = state.watched.get_mut(&event.task) {
-                        *happened = true;
-                        news = true;
+                // Who waits has to be told, whatever for.
+                abi::NFFI_CANCEL => {
+                    for kind in [abi::NFFI_READABLE, abi::NFFI_WRITABLE] {
+                        news |= state.happened(event.task, kind);
                     }
                 }
+                kind => news |= state.happened(event.task, kind),
             }
         }
         self.call_standby(&mut state);
@@ -151,25 +171,36 @@ impl Pool {
         drop(self.ended.wait_timeout_while(self.lock(), grace, running));
     }
 
-    pub fn watch(&self, task: u64) {
-        self.lock().watched.entry(task).or_default();
+    /// How many events of this kind there were, for `wait`. Each watch is to be followed by an
+    /// `unwatch`. Runs on: any thread of the program.
+    pub fn watch(&self, task: u64, kind: u32) -> u64 {
+        let mut state = self.lock();
+        let watch = state.watched.entry((task, kind)).or_default();
+        watch.threads += 1;
+        watch.events
     }
 
-    pub fn unwatch(&self, task: u64) {
-        self.lock().watched.remove(&task);
+    pub fn unwatch(&self, task: u64, kind: u32) {
+        if let Entry::Occupied(mut watch) = self.lock().watched.entry((task, kind)) {
+            watch.get_mut().threads -= 1;
+            if watch.get().threads == 0 {
+                watch.remove();
+            }
+        }
     }
 
-    /// Runs on: workers, without the GIL.
-    pub fn wait(&self, task: u64) -> bool {
+    /// Waits for more than the `seen` events, and says how many there are; None at STOP. Runs on:
+    /// threads that watch, without the GIL.
+    pub fn wait(&self, task: u64, kind: u32, seen: u64) -> Option<u64> {
         let mut state = self.lock();
         loop {
-            if let Some(happened) = state.watched.get_mut(&task)
-                && std::mem::replace(happened, false)
+            if let Some(watch) = state.watched.get(&(task, kind))
+                && watch.events > seen
             {
-                return true;
+                return Some(watch.events);
             }
             if state.stopping {
-                return false;
+                return None;
             }
             state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

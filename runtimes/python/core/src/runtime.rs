@@ -140,17 +140,17 @@ impl Runtime {
         self.0.pool.worker_done();
     }
 
-    /// From now on events of this task are kept for `wait`.
-    fn watch(&self, task: u64) {
-        self.0.pool.watch(task);
+    /// From now on this task's events of this kind are counted for `wait`. How many there were.
+    fn watch(&self, task: u64, kind: u32) -> u64 {
+        self.0.pool.watch(task, kind)
     }
 
-    fn unwatch(&self, task: u64) {
-        self.0.pool.unwatch(task);
+    fn unwatch(&self, task: u64, kind: u32) {
+        self.0.pool.unwatch(task, kind);
     }
 
-    /// Waits until the task has got an event since the last wait; False at STOP.
-    fn wait(&self, py: Python<'_>, task: u64) -> bool {
-        py.detach(|| self.0.pool.wait(task))
+    /// Waits until there are more than the `seen` events. How many there are; None at STOP.
+    fn wait(&self, py: Python<'_>, task: u64, kind: u32, seen: u64) -> Option<u64> {
+        py.detach(|| self.0.pool.wait(task, kind, seen))
     }
 }

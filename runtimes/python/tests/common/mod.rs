@@ -3,6 +3,8 @@
 
 #![allow(dead_code, clippy::expect_used)]
 
+pub mod script;
+
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex},

@@ -324,6 +324,98 @@ async def endless(data):
         raise
 
 
+def both(*jobs):
+    """Each on a thread of its own: what they say."""
+    said = []
+
+    def run(job):
+        try:
+            said.append(job())
+        except nffi.Gone:
+            said.append("gone")
+
+    threads = [threading.Thread(target=run, args=[job]) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return ", ".join(sorted(said))
+
+
+def do_duplex(rest):
+    request = nffi.request()
+
+    def read():
+        return f"read {b''.join(request.pieces).decode()}"
+
+    def write():
+        request.write(b"x")
+        return "wrote"
+
+    return both(read, write)
+
+
+async def async_duplex(rest):
+    request = nffi.request()
+
+    async def read():
+        return f"read {b''.join([piece async for piece in request.pieces]).decode()}"
+
+    async def write():
+        await request.write(b"x")
+        return "wrote"
+
+    return ", ".join(await asyncio.gather(read(), write()))
+
+
+def do_two_writers(rest):
+    request = nffi.request()
+    both(lambda: str(request.write(b"x")), lambda: str(request.write(b"y")))
+    return "both"
+
+
+async def async_left_reader(rest):
+    """A task of its own waits for a piece, and nobody for the task."""
+
+    async def read():
+        return [piece async for piece in nffi.request().pieces]
+
+    reader = asyncio.create_task(read())
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        try:
+            return str(await reader)
+        except nffi.Gone:
+            return "gone"
+
+
+def do_two_readers(rest):
+    request = nffi.request()
+
+    def second():
+        pieces = iter(request.pieces)
+        next(pieces)
+        return next(pieces).decode()
+
+    return both(second, second)
+
+
+async def async_two_readers(rest):
+    async def second():
+        pieces = aiter(nffi.request().pieces)
+        await anext(pieces)
+        return (await anext(pieces)).decode()
+
+    return ", ".join(sorted(await asyncio.gather(second(), second())))
+
+
+async def async_two_writers(rest):
+    request = nffi.request()
+    await asyncio.gather(request.write(b"x"), request.write(b"y"))
+    return "both"
+
+
 class Service:
     def method(self, data):
         return b"m:" + data
