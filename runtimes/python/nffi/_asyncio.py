@@ -88,8 +88,7 @@ class AsyncServer:
 
     def _on_readable(self) -> None:
         # One batch: the descriptor stays readable where there is more.
-        for request in self.native.poll(self._control):
-            self._begin(request)
+        self.native.poll(self._begin, self._control)
         self.native.flush()
 
     def _begin(self, request: Request) -> None:
@@ -130,7 +129,7 @@ class AsyncServer:
         return handler
 
     def _control(self, kind: int, number: int) -> None:
-        # One thread polls, so an event never overtakes its request.
+        # One thread polls, and events come in their order: none overtakes its request.
         if kind in (READABLE, WRITABLE):
             self._wake(number, kind)
         elif kind == CANCEL:

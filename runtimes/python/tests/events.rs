@@ -103,3 +103,23 @@ fn who_has_its_piece_does_not_take_the_others_event_away() {
         runtime.stop();
     }
 }
+
+#[test]
+#[ignore = "needs libpython"]
+fn a_caller_that_goes_at_once_is_not_missed() {
+    let runtime = start(BOTH[1]);
+    runtime.events(&[
+        (NFFI_CALL, 1, "until_cancelled"),
+        (NFFI_CANCEL, 1, ""),
+        (NFFI_CALL, 2, "careful"),
+        (NFFI_CANCEL, 2, ""),
+        (NFFI_CALL, 3, "return str"),
+        (NFFI_CANCEL, 3, ""),
+    ]);
+    assert_eq!(runtime.answer(1), (1, "cancelled".into()));
+    assert_eq!(runtime.answer(2), (0, "cleaned up".into()));
+    assert_eq!(runtime.answer(3), (0, "päckchen".into()));
+    runtime.events(&[(NFFI_CALL, 4, "cancelled")]);
+    assert_eq!(runtime.answer(4), (0, "2".into()));
+    runtime.stop();
+}

@@ -6,7 +6,7 @@ use std::{
 };
 
 use nffi_abi as abi;
-use pyo3::{exceptions::PyOSError, prelude::*, types::PyList};
+use pyo3::{exceptions::PyOSError, prelude::*};
 
 use crate::{
     host::{Answer, BATCH, Host},
@@ -91,24 +91,23 @@ impl Runtime {
         }
     }
 
-    /// The requests that have come, up to a batch. Other events go to `control(kind, task)`.
-    fn poll<'py>(&self, control: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let py = control.py();
+    /// What has come, up to a batch and in its order, since a CANCEL may follow its request at
+    /// once: requests go to `begin(request)`, other events to `control(kind, task)`.
+    fn poll(&self, begin: &Bound<'_, PyAny>, control: &Bound<'_, PyAny>) {
+        let py = begin.py();
         let mut events = Vec::new();
         self.0.host.poll(&mut events, 0);
-        let requests = PyList::empty(py);
         for event in &events {
             let taken = if event.kind == abi::NFFI_CALL {
-                Py::new(py, Request::new(py, Arc::clone(&self.0), event)).and_then(|request| requests.append(request))
+                begin.call1((Request::new(py, Arc::clone(&self.0), event),))
             } else {
-                control.call1((event.kind, event.task)).map(drop)
+                control.call1((event.kind, event.task))
             };
             if let Err(error) = taken {
                 // One event that went wrong must not take the others with it.
                 error.write_unraisable(py, None);
             }
         }
-        Ok(requests)
     }
 
     /// Sends the answers that wait.

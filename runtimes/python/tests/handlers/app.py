@@ -239,6 +239,16 @@ async def async_stubborn(rest):
         return "answered all the same"
 
 
+async def async_careful(rest):
+    """Cleans up, and takes its time: a second cancellation would end that."""
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        nffi.state().cancelled += 1
+        await asyncio.sleep(0.05)
+        return "cleaned up"
+
+
 def do_cancelled(rest):
     return str(nffi.state().cancelled)
 
