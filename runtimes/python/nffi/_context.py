@@ -88,7 +88,7 @@ def described(error: BaseException) -> str:
     """What a caller is told of an exception: UTF-8, whatever its text is made of."""
     try:
         text = str(error).encode("utf-8", "backslashreplace").decode()
-    except Exception:  # a __str__ of the user's
+    except BaseException:  # a __str__ of the user's
         text = "its text cannot be had"
     if isinstance(error, Error):
         return text

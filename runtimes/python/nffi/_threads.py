@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import inspect
 import threading
@@ -58,11 +59,13 @@ class ThreadServer:
     def _loop(self) -> None:
         handler, next_request = self.handler, self.native.next_request
         while (request := next_request()) is not None:
-            current_request.set(request)
             try:
+                current_request.set(request)
                 request._answer(handler(request.data))
             except BaseException as error:  # SystemExit too: a handler does not end a thread
-                self._failed(request, error)
+                # Nor does what happens here, where memory may have ended: the request answers for itself.
+                with contextlib.suppress(BaseException):
+                    self._failed(request, error)
             # Not before the next one comes: it may be large.
             request = None
 

@@ -123,3 +123,48 @@ fn a_caller_that_goes_at_once_is_not_missed() {
     assert_eq!(runtime.answer(4), (0, "2".into()));
     runtime.stop();
 }
+
+#[test]
+#[ignore = "needs libpython"]
+fn a_request_that_no_memory_holds_is_answered() {
+    for handler in BOTH {
+        let runtime = start(handler);
+        for round in 0..3 {
+            let number = round * 10;
+            runtime.endless(number, number + 1, "return str");
+            let said = "MemoryError: no memory for a request of 1152921504606846976 bytes";
+            assert_eq!(runtime.answer(number), (1, said.into()), "{handler}");
+            // Its one thread, or its loop, lives; what came with it is not lost.
+            assert_eq!(runtime.answer(number + 1), (0, "päckchen".into()), "{handler}");
+            assert!(runtime.state().log.iter().any(|line| line == said), "{handler}");
+        }
+        runtime.stop();
+    }
+}
+
+#[test]
+#[ignore = "needs libpython"]
+fn a_piece_that_no_memory_holds_is_an_exception() {
+    for handler in BOTH {
+        let runtime = start(handler);
+        runtime.state().reads = [Read::Endless].into();
+        runtime.events(&[(NFFI_CALL, 1, "first_piece")]);
+        let said = "MemoryError: no memory for a piece of 1152921504606846976 bytes";
+        assert_eq!(runtime.answer(1), (1, said.into()), "{handler}");
+        runtime.stop();
+    }
+}
+
+#[test]
+#[ignore = "needs libpython"]
+fn an_answer_that_no_memory_holds_is_an_error() {
+    for handler in BOTH {
+        let runtime = start(handler);
+        runtime.state().most = 1000;
+        runtime.events(&[(NFFI_CALL, 1, "many 1001")]);
+        assert_eq!(runtime.answer(1), (1, "MemoryError: no memory for an answer of 1001 bytes".into()), "{handler}");
+        runtime.events(&[(NFFI_CALL, 2, "many_written 1001")]);
+        assert_eq!(runtime.answer(2), (1, "MemoryError: no memory for a piece of 1001 bytes".into()), "{handler}");
+        runtime.stop();
+    }
+}

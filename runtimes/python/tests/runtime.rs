@@ -53,6 +53,8 @@ fn an_exception_of_any_text_is_an_answer() {
             assert_eq!(fails(&mut host, runtime, "odd surrogate"), (1, "ValueError: \\udc80".to_owned()));
             assert_eq!(fails(&mut host, runtime, "odd own"), (404, "no \\ud800".to_owned()));
             assert_eq!(fails(&mut host, runtime, "odd mute"), (1, "Mute: its text cannot be had".to_owned()));
+            assert_eq!(fails(&mut host, runtime, "odd leaving"), (1, "Leaving: its text cannot be had".to_owned()));
+            assert_eq!(fails(&mut host, runtime, "odd stiff"), (1, "Stiff: stiff".to_owned()));
         }
         assert_eq!(ask(&mut host, runtime, "return view"), "bc", "its threads live: there are eight");
         unload(&mut host, runtime);

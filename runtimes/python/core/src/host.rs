@@ -114,7 +114,12 @@ impl Host {
     pub fn answer(&self, task: u64, status: i32, data: &[u8]) -> Answer {
         let (status, data, len) = match self.copy(data) {
             Some(copy) => (status, copy, data.len()),
-            None => (1, ptr::null_mut(), 0),
+            None => {
+                let message = format!("MemoryError: no memory for an answer of {} bytes", data.len());
+                self.log(task, abi::NFFI_LOG_ERR as i32, &message);
+                // Without a text where there is no memory for that either.
+                (1, self.copy(message.as_bytes()).unwrap_or(ptr::null_mut()), message.len())
+            }
         };
         Answer(abi::nffi_answer { task, status, flags: 0, data, len, result: 0, reserved: 0 })
     }
@@ -143,35 +148,29 @@ impl Host {
         }
     }
 
-    pub fn write(&self, task: u64, data: &[u8]) -> i32 {
+    /// What the host says; None where no memory is left.
+    pub fn write(&self, task: u64, data: &[u8]) -> Option<i32> {
         // A piece of no bytes is a piece, and NULL is none: any address does.
-        let copy = self.copy(if data.is_empty() { b"\0" } else { data });
-        let Some(copy) = copy else { return abi::NFFI_BAD };
+        let copy = self.copy(if data.is_empty() { b"\0" } else { data })?;
         let code = self.open(None, |table| {
             // SAFETY: copy is given away.
             Some(unsafe { (table.write)(task, copy, data.len()) })
         });
-        code.unwrap_or_else(|| {
+        code.or_else(|| {
             self.release(copy);
-            abi::NFFI_GONE
+            Some(abi::NFFI_GONE)
         })
     }
 
-    /// The next piece, handed to `take`, and the code.
-    pub fn read<R>(&self, task: u64, take: impl FnOnce(&[u8]) -> R) -> (i32, Option<R>) {
+    /// The code, and what `take` makes of the next piece, which is released then.
+    pub fn read<R>(&self, task: u64, take: impl FnOnce(*const c_char, usize) -> R) -> (i32, Option<R>) {
         let (mut data, mut len) = (ptr::null_mut(), 0);
         // SAFETY: the two are this function's own.
         let code = self.open(abi::NFFI_GONE, |table| unsafe { (table.read)(task, &mut data, &mut len) });
         if code != abi::NFFI_OK {
             return (code, None);
         }
-        let piece = if data.is_null() {
-            &[][..]
-        } else {
-            // SAFETY: the host gave len bytes, ours until released below.
-            unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) }
-        };
-        let taken = take(piece);
+        let taken = take(data, len);
         self.release(data);
         (code, Some(taken))
     }

@@ -6,7 +6,9 @@ use std::{
     os::unix::ffi::OsStrExt,
 };
 
-use pyo3::{prelude::*, sync::PyOnceLock, types::PyBytes, wrap_pymodule};
+use pyo3::{exceptions::PyMemoryError, prelude::*, sync::PyOnceLock, types::PyBytes, wrap_pymodule};
+
+use crate::bytes::copied;
 
 /// In the order of their imports.
 const SOURCES: [(&str, &str); 7] = [
@@ -69,7 +71,11 @@ pub fn load(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
 
 /// The process's environment as it is now; os.environ is as it was when Python started.
 #[pyfunction]
-pub fn environ(py: Python<'_>) -> Vec<(Bound<'_, PyBytes>, Bound<'_, PyBytes>)> {
-    let bytes = |text: &OsStr| PyBytes::new(py, text.as_bytes());
-    std::env::vars_os().map(|(name, value)| (bytes(&name), bytes(&value))).collect()
+pub fn environ(py: Python<'_>) -> PyResult<Vec<(Bound<'_, PyBytes>, Bound<'_, PyBytes>)>> {
+    let bytes = |text: &OsStr| {
+        // SAFETY: a text's own bytes.
+        let copy = unsafe { copied(py, text.as_bytes().as_ptr().cast(), text.len()) };
+        copy.ok_or_else(|| PyMemoryError::new_err("no memory for the environment"))
+    };
+    std::env::vars_os().map(|(name, value)| Ok((bytes(&name)?, bytes(&value)?))).collect()
 }

@@ -1,18 +1,20 @@
 //! A task as a Python object: `nffi.Request`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use nffi_abi as abi;
-use pyo3::{
-    exceptions::PyTypeError,
-    prelude::*,
-    types::{PyBytes, PyString},
-};
+use pyo3::{exceptions::PyMemoryError, prelude::*, types::PyBytes};
 
-use crate::runtime::Shared;
+use crate::{
+    bytes::{copied, with_bytes},
+    runtime::Shared,
+};
 
 /// The request that a handler works on. Made by the runtime only.
 #[pyclass(frozen, module = "nffi")]
@@ -27,43 +29,34 @@ pub struct Request {
 }
 
 impl Request {
-    /// Copies the request's bytes out of the host.
-    pub fn new(py: Python<'_>, shared: Arc<Shared>, event: &abi::nffi_event) -> Self {
-        let data = if event.data.is_null() {
-            &[][..]
-        } else {
-            // SAFETY: the host's, until the task ends, which it cannot before this has returned.
-            unsafe { std::slice::from_raw_parts(event.data.cast::<u8>(), event.len) }
-        };
-        let data = PyBytes::new(py, data).unbind();
+    /// The object for an NFFI_CALL, with a copy of its bytes. Where no memory is left the task is
+    /// answered here, and None comes.
+    pub fn receive(py: Python<'_>, shared: &Arc<Shared>, event: &abi::nffi_event) -> Option<Py<Self>> {
+        // PyO3 panics where it has no other way to say it.
+        if let Ok(Some(request)) = catch_unwind(AssertUnwindSafe(|| Self::new(py, shared, event))) {
+            return Some(request);
+        }
+        let message = format!("MemoryError: no memory for a request of {} bytes", event.len);
+        shared.host.log(event.task, abi::NFFI_LOG_ERR as i32, &message);
+        shared.host.reply(shared.host.answer(event.task, 1, message.as_bytes()));
+        None
+    }
+
+    fn new(py: Python<'_>, shared: &Arc<Shared>, event: &abi::nffi_event) -> Option<Py<Self>> {
+        // SAFETY: the host's, until the task ends, which it cannot before this has returned.
+        let data = unsafe { copied(py, event.data, event.len) }?.unbind();
         let (task, flags, deadline) = (event.task, event.flags, event.deadline);
-        Self { shared, task, flags, deadline, data, ended: AtomicBool::new(false) }
+        // Claimed until it is there: one that is dropped before does not answer for itself.
+        let ended = AtomicBool::new(true);
+        let request = Py::new(py, Self { shared: Arc::clone(shared), task, flags, deadline, data, ended }).ok()?;
+        request.get().ended.store(false, Ordering::Release);
+        Some(request)
     }
 
     /// True for the one caller that may end the task.
     pub fn claim(&self) -> bool {
         !self.ended.swap(true, Ordering::AcqRel)
     }
-}
-
-/// What a handler may return, as bytes.
-pub fn with_bytes<R>(value: &Bound<'_, PyAny>, take: impl FnOnce(&[u8]) -> R) -> PyResult<R> {
-    if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(take(bytes.as_bytes()));
-    }
-    if let Ok(text) = value.cast::<PyString>() {
-        return Ok(take(text.to_str()?.as_bytes()));
-    }
-    if value.is_none() {
-        return Ok(take(b""));
-    }
-    let py = value.py();
-    let view = py.import("builtins")?.getattr("memoryview")?.call1((value,)).map_err(|_| {
-        let name = value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
-        PyTypeError::new_err(format!("bytes, str or None expected, not {name}"))
-    })?;
-    let bytes = view.call_method0("tobytes")?;
-    Ok(take(bytes.cast::<PyBytes>()?.as_bytes()))
 }
 
 #[pymethods]
@@ -151,17 +144,28 @@ impl Request {
         if self.ended.load(Ordering::Acquire) {
             return Ok(abi::NFFI_BAD);
         }
-        with_bytes(piece, |data| self.shared.host.write(self.task, data))
+        with_bytes(piece, |data| {
+            let written = self.shared.host.write(self.task, data);
+            written.ok_or_else(|| no_memory_for_a_piece(data.len()))
+        })?
     }
 
-    /// A code, and with NFFI_OK the piece.
-    fn _read(&self, py: Python<'_>) -> (i32, Option<Py<PyBytes>>) {
-        self.shared.host.read(self.task, |piece| PyBytes::new(py, piece).unbind())
+    /// A code, and with NFFI_OK the piece. Where no memory is left the piece is lost, and the
+    /// exception says so.
+    fn _read<'py>(&self, py: Python<'py>) -> PyResult<(i32, Option<Bound<'py, PyBytes>>)> {
+        // SAFETY: the host gives len bytes at data.
+        let take = |data, len| unsafe { copied(py, data, len) }.ok_or_else(|| no_memory_for_a_piece(len));
+        let (code, piece) = self.shared.host.read(self.task, take);
+        Ok((code, piece.transpose()?))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
         format!("<nffi.Request {} of {} bytes>", self.task, self.data.bind(py).as_bytes().len())
     }
+}
+
+fn no_memory_for_a_piece(len: usize) -> PyErr {
+    PyMemoryError::new_err(format!("no memory for a piece of {len} bytes"))
 }
 
 impl Drop for Request {

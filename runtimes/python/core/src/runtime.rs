@@ -1,6 +1,7 @@
 //! A queue as a Python object, for the package's own use: `nffi._native.Runtime`.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -97,16 +98,21 @@ impl Runtime {
         let py = begin.py();
         let mut events = Vec::new();
         self.0.host.poll(&mut events, 0);
-        for event in &events {
+        let take = |event: &abi::nffi_event| {
             let taken = if event.kind == abi::NFFI_CALL {
-                begin.call1((Request::new(py, Arc::clone(&self.0), event),))
+                let request = Request::receive(py, &self.0, event);
+                request.map_or(Ok(()), |request| begin.call1((request,)).map(drop))
             } else {
-                control.call1((event.kind, event.task))
+                control.call1((event.kind, event.task)).map(drop)
             };
             if let Err(error) = taken {
-                // One event that went wrong must not take the others with it.
                 error.write_unraisable(py, None);
             }
+        };
+        for event in &events {
+            // One event that went wrong must not take the others with it: PyO3 panics where it has
+            // no memory for arguments.
+            let _ = catch_unwind(AssertUnwindSafe(|| take(event)));
         }
     }
 
@@ -129,9 +135,14 @@ impl Runtime {
     }
 
     /// The next request; waits for it. None: the thread is to end.
-    fn next_request(&self, py: Python<'_>) -> Option<Request> {
-        let event = self.0.pool.next(py, &self.0.host)?;
-        Some(Request::new(py, Arc::clone(&self.0), &event.0))
+    fn next_request(&self, py: Python<'_>) -> Option<Py<Request>> {
+        loop {
+            let event = self.0.pool.next(py, &self.0.host)?;
+            let request = Request::receive(py, &self.0, &event.0);
+            if request.is_some() {
+                return request;
+            }
+        }
     }
 
     /// A thread that got None says so last of all.

@@ -41,6 +41,8 @@ pub struct State {
     stopped: bool,
     /// What comes next; then NFFI_EOF.
     pub reads: VecDeque<Read>,
+    /// No memory for more bytes than that in one answer; 0: for any number.
+    pub most: usize,
     /// How many writes find the window full.
     pub full: usize,
     /// The caller has gone: reads say so.
@@ -303,6 +305,10 @@ unsafe extern "C" fn stopped(queue: u64) {
 }
 
 unsafe extern "C" fn alloc(size: usize) -> *mut c_void {
+    let scripts = SCRIPTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if scripts.last().is_some_and(|script| script.change(|state| (1..size).contains(&state.most))) {
+        return ptr::null_mut();
+    }
     // SAFETY: any size.
     unsafe { libc::malloc(size) }
 }

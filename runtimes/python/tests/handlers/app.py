@@ -82,12 +82,24 @@ class Mute(Exception):
         raise RuntimeError("no text")
 
 
+class Leaving(Exception):
+    def __str__(self):
+        sys.exit(3)
+
+
+class Stiff(Exception):
+    def __setattr__(self, name, value):
+        raise RuntimeError("it stays as it is")
+
+
 def do_odd(rest):
     """Texts that are no UTF-8, or none at all."""
     raise {
         "surrogate": ValueError("\udc80"),
         "own": nffi.Error(404, "no \ud800"),
         "mute": Mute(),
+        "leaving": Leaving(),
+        "stiff": Stiff("stiff"),
     }[rest]
 
 
@@ -332,6 +344,30 @@ async def endless(data):
     except BaseException as error:
         nffi.log.info("ended by %s", type(error).__name__)
         raise
+
+
+def do_first_piece(rest):
+    pieces = iter(nffi.request().pieces)
+    next(pieces)
+    return next(pieces)
+
+
+async def async_first_piece(rest):
+    pieces = aiter(nffi.request().pieces)
+    await anext(pieces)
+    return await anext(pieces)
+
+
+def do_many(rest):
+    return bytes(int(rest))
+
+
+def do_many_written(rest):
+    nffi.request().write(bytes(int(rest)))
+
+
+async def async_many_written(rest):
+    await nffi.request().write(bytes(int(rest)))
 
 
 def both(*jobs):
