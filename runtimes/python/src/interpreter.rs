@@ -2,18 +2,18 @@
 //! when the process leaves, and finalising would wait for them.
 
 use std::{
-    ffi::{CStr, OsStr, c_char, c_int, c_void},
+    ffi::{CStr, c_char, c_int, c_void},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     ptr,
-    sync::{Mutex, PoisonError, mpsc},
+    sync::{Mutex, OnceLock, PoisonError, mpsc},
     thread,
 };
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 use nffi_abi as abi;
 
-use crate::find::Python;
+use crate::{find::Python, owner};
 
 const CORE: &str = "libnffi_python_core.so";
 /// Some C extensions expect a main thread's stack.
@@ -28,6 +28,8 @@ pub struct Core {
 
 /// What runs. Kept for the process's life.
 static STARTED: Mutex<Option<(Python, Core)>> = Mutex::new(None);
+/// What this library has initialised, whatever came after that.
+static OURS: OnceLock<Python> = OnceLock::new();
 
 /// Starts the interpreter, or finds that it runs already; an error where another one does.
 /// Runs on: start threads.
@@ -44,9 +46,20 @@ pub fn start_any(find: impl FnOnce() -> Result<Python, String>) -> Result<(Pytho
     if let Some(running) = &*started {
         return Ok(running.clone());
     }
-    let python = find()?;
-    let core = on_its_thread(python.clone())?;
-    Ok(started.insert((python, core)).clone())
+    let running = if let Some(python) = OURS.get() {
+        // An earlier start has come as far as that.
+        (python.clone(), load_core(&core_library()?)?)
+    } else {
+        let python = find()?;
+        owner::claim()?;
+        let core = on_its_thread(python.clone()).inspect_err(|_| {
+            if OURS.get().is_none() {
+                owner::release();
+            }
+        })?;
+        (python, core)
+    };
+    Ok(started.insert(running).clone())
 }
 
 /// CPython takes the thread that initialises it for its main thread. It gets one that never ends
@@ -57,13 +70,10 @@ fn on_its_thread(python: Python) -> Result<Core, String> {
     let main = move || {
         unblock_signals();
         let result = boot(&python);
-        let started = result.is_ok();
         // The receiver waits below.
         let _ = tell.send(result);
-        if started {
-            loop {
-                thread::park();
-            }
+        while OURS.get().is_some() {
+            thread::park();
         }
     };
     thread::Builder::new()
@@ -88,36 +98,41 @@ fn unblock_signals() {
 /// Runs on: the interpreter's thread.
 fn boot(python: &Python) -> Result<Core, String> {
     let shown = python.libpython.display();
+    let core = core_library()?;
     // Global, since C extensions link against no libpython and look for its symbols everywhere.
     // SAFETY: loads the library that the configuration names.
     let library = unsafe { Library::open(Some(&python.libpython), RTLD_NOW | RTLD_GLOBAL) }
         .map_err(|e| format!("cannot load {shown}: {}", cause(&e)))?;
     let symbols = Symbols::of(&library).map_err(|e| format!("{shown} is no libpython that fits: {e}"))?;
+    if runs_already() {
+        return Err(format!(
+            "cannot start {shown}: somebody else runs Python in this process already, another module or another copy of \
+             this library. Name one file in all Python runtimes, and load no module that brings Python along"
+        ));
+    }
     std::mem::forget(library);
-    // SAFETY: functions of the one libpython in this process, called in the order of its manual.
-    let already = unsafe { (symbols.is_initialized)() } != 0;
-    if !already {
-        symbols.initialize(python).map_err(|e| format!("cannot start {shown}: {e}"))?;
-        symbols.claim_main_thread().map_err(|()| format!("{shown}: its threading and signal cannot be imported"))?;
-    }
-    let core = core_library().and_then(|path| load_core(&path));
-    if !already {
-        // SAFETY: this thread has just initialised Python, so it holds the GIL.
-        unsafe { (symbols.save_thread)() };
-    }
+    symbols.initialize(python).map_err(|e| format!("cannot start {shown}: {e}"))?;
+    OURS.get_or_init(|| python.clone());
+    let all = symbols.claim_main_thread().map_err(|()| format!("{shown}: its threading and signal cannot be imported"));
+    let core = all.and_then(|()| load_core(&core));
+    // SAFETY: this thread has just initialised Python, so it holds the GIL.
+    unsafe { (symbols.save_thread)() };
     core
+}
+
+/// Does somebody else's Python run? Asked of the libpython that all libraries of this process see:
+/// ours, which was just loaded so, or one that came before it, whose symbols our second library
+/// would find first. Runs on: the interpreter's thread.
+fn runs_already() -> bool {
+    // SAFETY: the type is that of CPython's headers.
+    let found = unsafe { Library::this().get::<unsafe extern "C" fn() -> c_int>(b"Py_IsInitialized") }.map(|is| *is);
+    // SAFETY: it may be called at any time, and says nothing but that.
+    found.is_ok_and(|is_initialized| unsafe { is_initialized() } != 0)
 }
 
 /// The second library lies beside this one.
 pub fn core_library() -> Result<PathBuf, String> {
-    // SAFETY: the structure is filled in by dladdr, which is given an address in this library.
-    let here = unsafe {
-        let mut info: libc::Dl_info = std::mem::zeroed();
-        if libc::dladdr(core_library as fn() -> Result<PathBuf, String> as *const c_void, &mut info) == 0 {
-            return Err("cannot find out where this library lies".into());
-        }
-        PathBuf::from(OsStr::from_bytes(CStr::from_ptr(info.dli_fname).to_bytes()))
-    };
+    let here = owner::here()?;
     // Through symbolic links: the names of the seed's loaders are such.
     let here = here.canonicalize().unwrap_or(here);
     let path = here.with_file_name(CORE);
@@ -197,7 +212,6 @@ struct Config {
 
 /// Functions that start a libpython. Looked up, since this library is linked against none.
 struct Symbols {
-    is_initialized: unsafe extern "C" fn() -> c_int,
     preconfig_init: unsafe extern "C" fn(*mut PreConfig),
     preinitialize: unsafe extern "C" fn(*const PreConfig) -> Status,
     set_program_name: unsafe extern "C" fn(*const libc::wchar_t),
@@ -214,7 +228,6 @@ impl Symbols {
         // SAFETY: the types are those of CPython's headers.
         unsafe {
             Ok(Self {
-                is_initialized: *library.get(b"Py_IsInitialized").map_err(failed)?,
                 preconfig_init: *library.get(b"PyPreConfig_InitPythonConfig").map_err(failed)?,
                 preinitialize: *library.get(b"Py_PreInitialize").map_err(failed)?,
                 set_program_name: *library.get(b"Py_SetProgramName").map_err(failed)?,

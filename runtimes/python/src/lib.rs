@@ -11,12 +11,14 @@
 //! | `options`     | the options of the `nffi_runtime` block                               |
 //! | `find`        | which libpython, and which python3 it takes itself for                |
 //! | `interpreter` | starts it, on a thread that it keeps                                  |
+//! | `owner`       | of several copies of this library, which one has the interpreter      |
 //! | `seed`        | `libffi_init` and its older twin, the loaders of lua-resty-ffi        |
 //! | `text`        | messages into the buffers of C callers                                |
 
 mod find;
 mod interpreter;
 mod options;
+mod owner;
 mod seed;
 mod text;
 
@@ -39,6 +41,7 @@ fn check(cfg: &[u8]) -> Result<(), String> {
     options.check_paths()?;
     let python = find::python(options.venv.as_deref(), options.libpython.as_deref())?;
     interpreter::core_library()?;
+    owner::claim()?;
     let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
     match &*checked {
         Some(first) => first.same_as(&python),

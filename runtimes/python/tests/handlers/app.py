@@ -33,6 +33,11 @@ def init(config):
     return State(config)
 
 
+def seed(cfg, tq):
+    """Of lua-resty-ffi's ABI."""
+    return 0
+
+
 def echo(data):
     return data
 
