@@ -98,6 +98,33 @@ WRONG = {
     "the check exits": check("exit", "libcheck.so|check"),
 }
 
+
+
+def location(text, reason):
+    """A directive in a location, on a line of its own."""
+    return f"nffi_runtime a {GOOD} {{}}\nserver {{\n  location / {{\n    {text}\n  }}\n}}", reason, 4
+
+
+WRONG |= {
+    "nffi_pass to nobody": location("nffi_pass b;", 'nffi_pass "b" in .*: no nffi_runtime of that name.*there are: a')[:2] + ((1, 9),),
+    "nffi_pass where nobody is declared": ("server { location / { nffi_pass b; } }", "none is", (1, 9)),
+    "nffi_pass without a name": location("nffi_pass;", "number of arguments"),
+    "nffi_pass twice": location("nffi_pass a; nffi_pass a;", '"nffi_pass" directive is duplicate'),
+    "nffi_pass in a server block": (f"nffi_runtime a {GOOD} {{}}\nserver {{ nffi_pass a; }}", "not allowed here", 2),
+    "nffi_timeout 0": location("nffi_timeout 0;", "nffi_timeout.*at least 1ms"),
+    "nffi_timeout a word": location("nffi_timeout soon;", "nffi_timeout.*time"),
+    "nffi_timeout twice": location("nffi_timeout 1s; nffi_timeout 2s;", "duplicate"),
+    "nffi_window small": location("nffi_window 1;", "nffi_window.*at least 1k"),
+    "nffi_window a word": location("nffi_window wide;", "nffi_window.*size"),
+    "nffi_request_buffering maybe": location("nffi_request_buffering maybe;", "on or off"),
+    "nffi_intercept_errors maybe": location("nffi_intercept_errors maybe;", "on or off"),
+    "nffi_ignore_client_abort maybe": location("nffi_ignore_client_abort maybe;", "on or off"),
+    "nffi_prefix relative": location("nffi_prefix app;", "begins with a slash"),
+    "nffi_prefix with a slash at its end": location("nffi_prefix /app/;", "does not end with one"),
+    "nffi_hide_header without a name": location("nffi_hide_header;", "number of arguments"),
+    "nffi_param without a value": location("nffi_param A;", "number of arguments"),
+}
+
 WRONG |= {
     "env without a name": option("env;", "env"),
     "env with two values": option("env A b c;", "env"),
