@@ -3,6 +3,7 @@ package nffi
 /*
 #include "child.h"
 #include <stdlib.h>
+#include <sys/wait.h>
 */
 import "C"
 
@@ -47,6 +48,7 @@ type Cmd struct {
 	mu     sync.Mutex
 	failed error // the first copy that failed
 	waited chan struct{}
+	reaped bool // its number may be another program's by now
 }
 
 // Command prepares a program. Where ctx ends first, the program and all of its process group are killed. A name
@@ -282,9 +284,26 @@ func (c *Cmd) watch() {
 	select {
 	case <-c.waited:
 	case <-c.ctx.Done():
-		// Not waited for yet, so the number is still its own.
+		c.kill()
+	}
+}
+
+// kill kills the program's group, unless the program has been reaped.
+func (c *Cmd) kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.reaped {
 		syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 	}
+}
+
+// reap waits until the program has ended, and reaps it: from then on its number may be another's.
+func (c *Cmd) reap() (*os.ProcessState, error) {
+	awaitEnd(c.Process.Pid)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reaped = true
+	return c.Process.Wait() // it has ended, so this does not hold up kill
 }
 
 // Wait waits for the program's end, and for what copies its output.
@@ -297,7 +316,7 @@ func (c *Cmd) Wait() error {
 	}
 	// A descendant that has left the group may hold the pipes open for ever.
 	stop := context.AfterFunc(c.ctx, c.closePipes)
-	state, err := c.Process.Wait()
+	state, err := c.reap()
 	close(c.waited)
 	c.copies.Wait()
 	stop()
@@ -315,6 +334,15 @@ func (c *Cmd) Wait() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failed
+}
+
+// awaitEnd waits for the end of a child, which stays a zombie: its number is its own until it is reaped. It also
+// returns where there is no such child, which Process.Wait reports.
+func awaitEnd(pid int) {
+	errno := syscall.EINTR
+	for errno == syscall.EINTR {
+		_, _, errno = syscall.Syscall6(syscall.SYS_WAITID, C.P_PID, uintptr(pid), 0, C.WEXITED|C.WNOWAIT, 0, 0)
+	}
 }
 
 func (c *Cmd) closePipes() {

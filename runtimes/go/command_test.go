@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -127,5 +128,41 @@ func TestCommandIsKilledWithItsGroup(t *testing.T) {
 	}
 	if err := Command(ctx, "true").Run(); err != context.Canceled {
 		t.Errorf("with a context that has ended: %v", err)
+	}
+}
+
+// Whoever kills after the program was waited for may hit another one that has got its number. Here that number still
+// means a group, of a program that it has left behind.
+func TestCommandIsNotKilledOnceItIsReaped(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	in, theirs, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	c := Command(ctx, "sh", "-c", "sleep 100 & echo $!")
+	c.Stdout = theirs
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	theirs.Close()
+	if err := c.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 32)
+	n, _ := in.Read(line)
+	left, err := strconv.Atoi(strings.TrimSpace(string(line[:n])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Kill(left, syscall.SIGKILL)
+	cancel()
+	for range 100 {
+		c.watch() // what it has waited for and the cancellation are there both: it may see either
+	}
+	in.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	if _, err := in.Read(line); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the group was killed: %v", err)
 	}
 }
