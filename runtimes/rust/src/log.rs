@@ -22,7 +22,7 @@ mod layer;
 use std::{
     cell::Cell,
     sync::{
-        Mutex, Once, PoisonError,
+        Once, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -96,8 +96,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Does nothing once the runtime has stopped: a thread of tokio's or the service's own may outlive
+    /// it, and log.
     pub(crate) fn line(&self, level: Level, message: &str) {
-        self.host.log(self.task, level.syslog(), message);
+        let living = living();
+        if living.iter().any(|place| place.host.queue() == self.host.queue()) {
+            self.host.log(self.task, level.syslog(), message);
+        }
     }
 }
 
@@ -105,8 +110,13 @@ thread_local! {
     static HERE: Cell<Option<Place>> = const { Cell::new(None) };
 }
 
-/// Where lines of threads go that no runtime knows: the runtime that was started last.
-static ANYWHERE: Mutex<Option<Place>> = Mutex::new(None);
+/// The runtimes that have not stopped. Lines of threads that no runtime knows go to the last of them.
+/// Whoever hands a line to the host holds it meanwhile, so that nobody does once `forget` is over.
+static LIVING: RwLock<Vec<Place>> = RwLock::new(Vec::new());
+
+fn living() -> RwLockReadGuard<'static, Vec<Place>> {
+    LIVING.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The most talkative level of all runtimes so far, so that what nobody logs costs nothing.
 static MOST: AtomicU32 = AtomicU32::new(Level::Off as u32);
@@ -127,13 +137,13 @@ impl Drop for Entered {
 
 pub(crate) fn place() -> Option<Place> {
     let here = HERE.try_with(Cell::get).ok().flatten();
-    here.or_else(|| *ANYWHERE.lock().unwrap_or_else(PoisonError::into_inner))
+    here.or_else(|| living().last().copied())
 }
 
 /// A runtime starts: its lines, and those of the libraries that it uses, go to its host.
 pub(crate) fn install(place: Place) {
     static ONCE: Once = Once::new();
-    *ANYWHERE.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    LIVING.write().unwrap_or_else(PoisonError::into_inner).push(place);
     let before = MOST.fetch_max(place.level as u32, Ordering::AcqRel);
     ONCE.call_once(|| {
         // Where there is one already, whoever installed it has decided.
@@ -145,12 +155,9 @@ pub(crate) fn install(place: Place) {
     }
 }
 
-/// A runtime ends.
+/// A runtime ends: when this returns no thread logs for it, nor will.
 pub(crate) fn forget(host: Host) {
-    let mut anywhere = ANYWHERE.lock().unwrap_or_else(PoisonError::into_inner);
-    if anywhere.is_some_and(|place| place.host.queue() == host.queue()) {
-        *anywhere = None;
-    }
+    LIVING.write().unwrap_or_else(PoisonError::into_inner).retain(|place| place.host.queue() != host.queue());
 }
 
 /// What takes `tracing`'s events to the host. Only for those who build a subscriber of their own,
@@ -160,4 +167,63 @@ where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
     layer::HostLayer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        ffi::{c_char, c_int},
+        sync::{atomic::AtomicUsize, mpsc},
+        thread,
+        time::Duration,
+    };
+
+    use nffi_abi::{NFFI_ABI, bytes, nffi_host, nffi_queue, nffi_task};
+
+    use super::*;
+
+    static LOGGED: AtomicUsize = AtomicUsize::new(0);
+
+    /// Takes its time for "slow".
+    unsafe extern "C" fn log(_: nffi_queue, _: nffi_task, _: c_int, message: *const c_char, len: usize) {
+        // SAFETY: len bytes, valid for the call.
+        if unsafe { bytes(message, len) } == b"slow" {
+            LOGGED.fetch_add(1, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(100));
+        }
+        LOGGED.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn host() -> Host {
+        let table = nffi_host {
+            abi: NFFI_ABI,
+            size: u32::try_from(size_of::<nffi_host>()).unwrap(),
+            log: Some(log),
+            ..*nffi_core::host::table()
+        };
+        // SAFETY: it stays for ever.
+        unsafe { Host::new(Box::leak(Box::new(table)), 1 << 40) }.unwrap()
+    }
+
+    #[test]
+    fn nobody_logs_for_a_runtime_that_was_forgotten() {
+        let place = Place { host: host(), task: 0, level: Level::Info };
+        let logged = || LOGGED.load(Ordering::SeqCst);
+        install(place);
+        // A thread that is logging just now is waited for.
+        let (send, begun) = mpsc::channel();
+        let slow = thread::spawn(move || {
+            send.send(()).unwrap();
+            place.line(Level::Info, "slow");
+        });
+        begun.recv().unwrap();
+        while logged() == 0 {
+            thread::yield_now();
+        }
+        forget(place.host);
+        assert_eq!(logged(), 2);
+        place.line(Level::Info, "late");
+        assert_eq!(logged(), 2);
+        slow.join().unwrap();
+    }
 }

@@ -116,6 +116,23 @@ fn what_was_accepted_is_finished_before_the_stop() {
     });
 }
 
+/// The host does not wait for it, and what it logs afterwards is not handed over.
+#[test]
+fn a_blocking_thread_that_outlives_the_runtime_is_not_heard() {
+    each(|mut loaded| {
+        assert_eq!(loaded.call("outlive").unwrap(), "begun");
+        let begin = std::time::Instant::now();
+        while !loaded.lines().iter().any(|line| line.contains("blocks")) {
+            assert!(begin.elapsed() < PATIENCE, "it does not log");
+        }
+        loaded.unload();
+        let before = loaded.lines();
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(loaded.lines(), before);
+        assert!(!before.iter().any(|line| line.contains("n=99")), "it was over by then, so nothing is tested");
+    });
+}
+
 #[test]
 fn two_configurations_and_a_start_that_fails() {
     let mut loaded = Loaded::new(LIBRARY, r#"{"name":"one"}"#);
