@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{crew::Crew, host::Host, log};
+use crate::{Task, crew::Crew, host::Host, log};
 
 /// How long calls that run at STOP may go on before they are told to give up. Whoever has called
 /// is gone by then, and a terminated nginx waits for one second in all.
@@ -22,7 +22,7 @@ pub(crate) struct Life {
     /// The most talkative level that is logged.
     pub(crate) level: log::Level,
     /// The threads of blocking handlers.
-    pub(crate) crew: Crew,
+    pub(crate) crew: Crew<Task>,
     /// Of calls that wait for events of their own.
     flows: Mutex<HashMap<u64, Arc<dyn Flow>>>,
     stopping: OnceLock<Instant>,

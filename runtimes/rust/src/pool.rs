@@ -4,7 +4,7 @@ use std::{io, sync::Arc, thread};
 
 use nffi_abi::{NFFI_CALL, NFFI_CANCEL, NFFI_READABLE, NFFI_STOP, NFFI_WRITABLE, nffi_event};
 
-use crate::{Call, Error, Service, export::Start, life::Life, log, panics, task::Task};
+use crate::{Call, Error, Service, crew::Next, export::Start, life::Life, log, panics, task::Task};
 
 pub(crate) fn default_threads() -> usize {
     thread::available_parallelism().map_or(4, |cores| cores.get().max(4))
@@ -45,20 +45,40 @@ fn spawn<S: Service>(life: Arc<Life>, service: Arc<S>) -> io::Result<()> {
 /// Runs on: each thread of the pool, from its start to its end.
 fn work<S: Service>(life: &Arc<Life>, service: &S) {
     let _here = log::enter(life.place(0));
+    let mut next = life.crew.next();
+    loop {
+        next = match next {
+            Next::Work(task) => {
+                answer(life, service, task);
+                life.crew.done()
+            }
+            Next::Poll => match poll(life, service) {
+                Some(next) => next,
+                None => return,
+            },
+            Next::Leave => return,
+        }
+    }
+}
+
+fn answer<S: Service>(life: &Life, service: &S, mut task: Task) {
+    // It may have stood in the line for long.
+    if life.host.cancelled(task.id()) {
+        task.finish(Err(&Error::from("cancelled")));
+        return;
+    }
+    // `take` may be the service's own. A call in it that was not answered is, by its drop.
+    let _ = panics::catch(|| service.take(Call::new(task)));
+}
+
+/// Waits for one event. None at the end.
+fn poll<S: Service>(life: &Arc<Life>, service: &S) -> Option<Next<Task>> {
     // One at a time: a call that came with a slow one would wait for it while other threads idle.
     let mut event = [nffi_event::default()];
-    loop {
-        let Some(event) = life.host.poll(&mut event, -1).first() else { continue };
+    if let Some(event) = life.host.poll(&mut event, -1).first() {
         match event.kind {
-            NFFI_CALL => {
-                // SAFETY: the host has handed the event out just now, to this thread alone.
-                let call = Call::new(unsafe { Task::new(Arc::clone(life), event) });
-                // `take` may be the service's own. A call in it that was not answered is, by its drop.
-                let _ = panics::catch(|| service.take(call));
-                if !life.crew.take_a_break() {
-                    return;
-                }
-            }
+            // SAFETY: the host has handed the event out just now, to this thread alone.
+            NFFI_CALL => return Some(life.crew.take(unsafe { Task::new(Arc::clone(life), event) })),
             NFFI_READABLE => {
                 life.flow(event.task).inspect(|flow| flow.readable());
             }
@@ -70,13 +90,14 @@ fn work<S: Service>(life: &Arc<Life>, service: &S) {
                 let _ = panics::catch(|| service.cancelled(event.task));
             }
             NFFI_STOP => {
-                if life.begin_stop() {
+                if life.crew.leave() && life.begin_stop() {
                     let _ = panics::catch(|| service.stop());
                 }
-                return;
+                return None;
             }
             // Of a later version of the ABI.
             _ => {}
         }
     }
+    Some(life.crew.next())
 }

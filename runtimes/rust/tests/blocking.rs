@@ -2,9 +2,12 @@
 
 mod support;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use nffi_testhost::{CallError, Settings, TestHost};
+use nffi_testhost::{CallError, Received, Settings, TestHost};
 use support::{Loaded, PATIENCE, library, status};
 
 const LIBRARY: &str = "nffi_test_blocking";
@@ -142,6 +145,47 @@ fn streams_do_not_hold_up_calls() {
     loaded.unload();
 }
 
+/// Whoever reads or writes a stream goes on while all threads work; calls that come meanwhile wait
+/// for one of them.
+#[test]
+fn calls_that_are_at_work_do_not_hold_up_streams() {
+    for threads in [1, 3] {
+        let mut loaded = Loaded::new(LIBRARY, &format!(r#"{{"threads":"{threads}"}}"#));
+        let runtime = loaded.runtime;
+        let begin = Instant::now();
+        let reader = loaded.host.open(runtime, b"upper", true, PATIENCE).unwrap();
+        let writer = loaded.host.open(runtime, b"pour 1048576", false, PATIENCE).unwrap();
+        assert_eq!(loaded.call("echo past the streams").unwrap(), "past the streams");
+        let busy: Vec<_> = (0..threads).map(|_| loaded.host.submit(runtime, b"wait", PATIENCE).unwrap()).collect();
+        while loaded.lines().iter().filter(|line| line.ends_with(" waits")).count() < threads {
+            assert!(begin.elapsed() < PATIENCE, "{:#?}", loaded.lines());
+        }
+        let late = loaded.host.submit(runtime, b"wait", PATIENCE).unwrap();
+        let later = loaded.host.submit(runtime, b"echo later", PATIENCE).unwrap();
+        for _ in 0..3 {
+            assert!(loaded.host.send(reader, b"a"));
+            let Ok(Received::Piece(piece)) = loaded.host.receive(reader, PATIENCE) else { panic!("no piece") };
+            assert_eq!(piece, b"A");
+        }
+        assert_eq!(loaded.receive_all(writer).unwrap().len(), 1025);
+        // Those who wait for their caller to go give up by themselves after 30 s.
+        assert!(begin.elapsed() < Duration::from_secs(20), "the streams went on after {:?}", begin.elapsed());
+        assert_eq!(
+            loaded.lines().iter().filter(|line| line.ends_with(" waits")).count(),
+            threads,
+            "one too many works"
+        );
+        loaded.host.cancel(late);
+        busy.into_iter().for_each(|call| loaded.host.cancel(call));
+        assert_eq!(loaded.host.wait(later).unwrap(), b"later");
+        // The one whose caller went before its turn has not begun.
+        loaded.wait_for("gave-up", &threads.to_string());
+        assert_eq!(loaded.lines().iter().filter(|line| line.ends_with(" waits")).count(), threads);
+        loaded.host.close(reader);
+        loaded.unload();
+    }
+}
+
 #[test]
 fn a_writer_waits_for_its_reader() {
     let mut loaded = Loaded::new(LIBRARY, r#"{"threads":"1"}"#);
@@ -207,6 +251,17 @@ fn two_configurations_are_two_runtimes() {
     loaded.unload();
     assert_eq!(loaded.host.call(other, b"name", PATIENCE).unwrap(), b"two");
     loaded.host.unload(other, PATIENCE).unwrap();
+}
+
+#[test]
+fn lines_of_no_runtime_go_to_the_last_that_is_there() {
+    let mut loaded = Loaded::new(LIBRARY, "{}");
+    let other = loaded.host.load(&library(LIBRARY), b"{}", Settings::default()).unwrap();
+    loaded.host.unload(other, PATIENCE).unwrap();
+    assert_eq!(loaded.call("elsewhere").unwrap(), "false");
+    let lines = loaded.lines();
+    assert_eq!(lines[lines.len() - 2..], ["4/1 scoped", "4/0 not scoped"], "{lines:#?}");
+    loaded.unload();
 }
 
 #[test]
