@@ -2,8 +2,8 @@
 # A Go toolchain: the one on PATH or in /usr/local/go where it is new enough, else Debian's of backports, else Debian's
 # older one, which fetches a new one through the Go module proxy. Source it after lib.sh.
 
-# The oldest Go that builds the SDK, as its go.mod says.
-go_wanted() { sed -n 's/^go \([0-9.]*\)$/\1/p' "$ROOT/runtimes/go/go.mod"; }
+# The oldest Go that builds the module in GO_MODULE (the SDK, where nobody says otherwise), as its go.mod says.
+go_wanted() { sed -n 's/^go \([0-9.]*\)$/\1/p' "${GO_MODULE:-$ROOT/runtimes/go}/go.mod"; }
 
 # What is fetched where there is none.
 GO_FETCHED=go1.27.4
@@ -29,7 +29,7 @@ have_go() {
   return 1
 }
 
-# need_go: afterwards `go` is one that can build the SDK. Where none can be had, the part is skipped.
+# need_go: afterwards `go` is one that can build the module. Where none can be had, the part is skipped.
 need_go() {
   need_packages gcc libc6-dev
   have_go && return
