@@ -10,16 +10,10 @@ __DATA__
 === TEST 1: others run while pieces are taken that are all there already
 --- runtimes eval: $::two
 --- lua
-local turns, over = 0, false
-local ticker = ngx.thread.spawn(function()
-  while not over do
-    assert(nffi.call("other", "echo x")) -- a turn of the loop each
-    turns = turns + 1
-  end
-end)
+local ticker = t.ticker("other")
 local s = assert(nffi.get("fixture"):open("flood 7000 8192"))
 ngx.sleep(0.5) -- they are
-local before, bytes = turns, 0
+local before, bytes = ticker.turns, 0
 while true do
   local piece, err = s:receive()
   if not piece then
@@ -28,10 +22,9 @@ while true do
   end
   bytes = bytes + #piece
 end
-over = true
-ngx.thread.wait(ticker)
+local turns = ticker.stop() - before
 t.show(bytes)
-t.show(turns - before >= 3 or turns - before) -- it would be the one that was under way
+t.show(turns >= 3 or turns) -- it would be the one that was under way
 --- response_body
 closed
 57344000
@@ -42,13 +35,7 @@ true
 === TEST 2: and while pieces are sent that are taken at once
 --- runtimes eval: $::two
 --- lua
-local turns, over = 0, false
-local ticker = ngx.thread.spawn(function()
-  while not over do
-    assert(nffi.call("other", "echo x")) -- a turn of the loop each
-    turns = turns + 1
-  end
-end)
+local ticker = t.ticker("other")
 local s = assert(nffi.get("fixture"):open("readcount"))
 local piece = ("x"):rep(1000)
 for _ = 1, 40000 do
@@ -56,8 +43,7 @@ for _ = 1, 40000 do
 end
 assert(s:shutdown("send"))
 local answer = s:receive()
-over = true
-ngx.thread.wait(ticker)
+local turns = ticker.stop()
 t.show(turns >= 3 or turns)
 t.show(answer and answer:match("40000000") or answer)
 --- response_body

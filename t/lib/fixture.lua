@@ -55,6 +55,23 @@ function _M.wait(ms, condition)
   return true
 end
 
+-- Calls another runtime all the time, one turn of the loop each: turns so far, and stop(), which returns them.
+function _M.ticker(name)
+  local ticker, over = { turns = 0 }, false
+  local thread = ngx.thread.spawn(function()
+    while not over do
+      assert(nffi.call(name, "echo x"))
+      ticker.turns = ticker.turns + 1
+    end
+  end)
+  function ticker.stop()
+    over = true
+    ngx.thread.wait(thread)
+    return ticker.turns
+  end
+  return ticker
+end
+
 -- Waits until the runtime has taken all that was queued.
 function _M.polled(name)
   return _M.wait(5000, function() return _M.info("queued", name) == 0 end)
