@@ -54,11 +54,12 @@ fn errors_panics_and_lines() {
 #[test]
 fn a_call_whose_caller_has_gone_is_dropped() {
     each(|mut loaded| {
-        assert_eq!(loaded.call_within("never", Duration::from_millis(10)), Err(CallError::Timeout));
+        assert_eq!(loaded.call_within("never", Duration::from_millis(200)), Err(CallError::Timeout));
         loaded.wait_for("dropped", "1");
         let runtime = loaded.runtime;
         let calls: Vec<_> = (0..50).map(|_| loaded.host.submit(runtime, b"never", PATIENCE).unwrap()).collect();
-        assert_eq!(loaded.call("echo x").unwrap(), "x");
+        // One that is cancelled before its first step has nothing to drop.
+        loaded.wait_for("begun", "51");
         calls.into_iter().for_each(|call| loaded.host.cancel(call));
         loaded.wait_for("dropped", "51");
         loaded.unload();
