@@ -45,6 +45,20 @@ def languages(args, records, results, tables):
     print(f"\npublished: {page}, {FOLDER}")
 
 
+def http(args, records, tables):
+    marks = re.compile(r"(<!-- results of http -->\n).*(<!-- end of results of http -->)", re.S)
+    text = PAGE.read_text()
+    if not marks.search(text):
+        raise Failed(f"{PAGE} has lost its marks, <!-- results of http --> and <!-- end of results of http -->")
+    out = io.StringIO()
+    packages = (ROOT / "bench/http/requirements.txt").read_text().split("\n")[1:-1]
+    print(f"\n{conditions(args, 'http')} {', '.join(packages)}.\n", file=out)
+    tables(records, out)
+    PAGE.write_text(marks.sub(lambda m: m[1] + out.getvalue() + m[2], text))
+    (FOLDER / "http.json").write_text(json.dumps(records, indent=1) + "\n")
+    print(f"\npublished: {PAGE}, {FOLDER}")
+
+
 def conditions(args, what="core"):
     quick = " --quick" if args.quick else ""
     return (f"`scripts/bench {what}{quick}` on {datetime.date.today()}: {machine.describe()}; "
