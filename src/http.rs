@@ -12,8 +12,7 @@
 //! 4. After a 101 the connection is the runtime's: [`upgrade`].
 //! 5. What goes wrong becomes a status, or a cut connection, and a line in the log: [`failure`].
 //!
-//! [`conf`] has the directives, [`variables`] what access logs can show, [`trace`] the W3C's
-//! `traceparent`.
+//! [`conf`] has the directives, [`variables`] what access logs can show.
 
 mod answer;
 mod body;
@@ -24,7 +23,6 @@ mod handler;
 mod head;
 mod nginx;
 mod request;
-mod trace;
 mod upgrade;
 mod variables;
 

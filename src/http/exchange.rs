@@ -13,13 +13,14 @@ use nffi_core::{
     http::{Head, Http},
     pipe::Pieces,
     queue::monotonic_ns,
+    trace,
 };
 use nginx_sys::{
     ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_http_cleanup_add, ngx_http_request_t, ngx_http_run_posted_requests,
     ngx_msec_t, ngx_pool_cleanup_add,
 };
 
-use super::{answer, answer::OutBuf, body, conf::LocConf, failure, failure::Failure, nginx, trace, upgrade};
+use super::{answer, answer::OutBuf, body, conf::LocConf, failure, failure::Failure, nginx, upgrade};
 use crate::{barrier::barrier, worker};
 
 /// Marks an owner's number as that of an exchange.

@@ -15,6 +15,7 @@
 //! | [`pollfd`]   | the same for event loops inside runtimes, by an eventfd                     |
 //! | [`pipe`]     | pieces of a request or an answer, with a window                             |
 //! | [`http`]     | an HTTP request in one block, and the heads of answers                      |
+//! | [`trace`]    | the W3C's `traceparent`                                                     |
 //! | [`done`]     | the way back: finished tasks, and the sink that wakes the event loop        |
 //! | [`runtime`]  | one loaded library with one configuration; its life                        |
 //! | [`registry`] | runtimes by handle, for the functions that runtimes call                    |
@@ -52,6 +53,7 @@ pub mod runtime;
 pub mod signals;
 pub mod slot;
 pub mod surroundings;
+pub mod trace;
 pub mod wake;
 pub mod word;
 
