@@ -1,0 +1,309 @@
+//! A WebSocket after its handshake, as a machine that bytes go into and come out of.
+//!
+//! Memory: a session holds what was fed and not yet looked at, one message as far as it has come
+//! (`max_message`, and the frame that is to be added, `max_frame`), and the output. Answers to pings are
+//! shorter than the pings, so the output grows by no more than what is fed, besides what is sent: whoever
+//! writes the output away before feeding more has it bounded.
+
+use std::io::{self, Read, Write};
+
+use thiserror::Error;
+use tungstenite::{
+    Bytes, Error as Fault, Message, Utf8Bytes,
+    protocol::{
+        CloseFrame, Role, WebSocketConfig, WebSocketContext,
+        frame::{
+            FrameHeader,
+            coding::{Control, Data, OpCode},
+        },
+    },
+};
+
+/// No code was in the client's Close (never on the wire).
+pub const NO_STATUS: u16 = 1005;
+/// The connection ended without a Close (never on the wire).
+pub const ABNORMAL: u16 = 1006;
+
+/// What a control frame may carry: RFC 6455 section 5.5.
+const MAX_CONTROL: usize = 125;
+
+/// How much a client may make this end hold, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A whole message.
+    pub max_message: usize,
+    /// The payload of one frame. Room for it is reserved when its header arrives.
+    pub max_frame: usize,
+}
+
+impl Default for Limits {
+    /// 16 MiB each.
+    fn default() -> Self {
+        Self { max_message: 16 << 20, max_frame: 16 << 20 }
+    }
+}
+
+/// What has come from the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Text(Utf8Bytes),
+    Binary(Bytes),
+    /// Answered already.
+    Ping(Bytes),
+    Pong(Bytes),
+    /// The last event: the client closed, or answered [`Session::close`]. Its Close has its answer. 1005
+    /// where it gave no code, 1006 where the connection ended without a Close.
+    Close {
+        code: u16,
+        reason: Utf8Bytes,
+    },
+    /// The last event: the client broke the protocol, or a limit. A Close that says so is in the output,
+    /// unless one was sent before.
+    Failed(Violation),
+}
+
+/// Why a session was failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{reason} (close code {code})")]
+pub struct Violation {
+    /// What the Close says: 1002 (protocol), 1007 (not UTF-8) or 1009 (too big).
+    pub code: u16,
+    pub reason: String,
+}
+
+/// Why something cannot be sent. Nothing was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SendError {
+    #[error("the WebSocket is closed, or closing")]
+    Closed,
+    #[error("close code {0} is not one that may be sent: 1000 to 1003, 1007 to 1014, 3000 to 4999")]
+    Code(u16),
+    #[error("{0} bytes do not fit into a control frame: 125, or 123 with a close code")]
+    TooLong(usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Our Close is sent, the client's is awaited.
+    Closing,
+    /// The last event was, or is about to be, handed out.
+    Over,
+}
+
+/// The bytes both ways, as the library wants to see them: a connection on which nothing ever blocks
+/// but reading where there is nothing.
+#[derive(Debug, Default)]
+struct Bytestream {
+    input: Vec<u8>,
+    /// How much of `input` is read.
+    at: usize,
+    ended: bool,
+    output: Vec<u8>,
+}
+
+impl Read for Bytestream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let rest = &self.input[self.at..];
+        if rest.is_empty() {
+            return if self.ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let n = rest.len().min(into.len());
+        into[..n].copy_from_slice(&rest[..n]);
+        self.at += n;
+        if self.at == self.input.len() {
+            self.input.clear();
+            self.at = 0;
+        }
+        Ok(n)
+    }
+}
+
+impl Write for Bytestream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One WebSocket, the server's end of it.
+#[derive(Debug)]
+pub struct Session {
+    context: WebSocketContext,
+    stream: Bytestream,
+    state: State,
+}
+
+impl Session {
+    pub fn new(limits: Limits) -> Self {
+        let config = WebSocketConfig::default()
+            // Held by every idle connection.
+            .read_buffer_size(4096)
+            // Each frame goes to the output at once, so that all frames are in one order.
+            .write_buffer_size(0)
+            .max_message_size(Some(limits.max_message))
+            .max_frame_size(Some(limits.max_frame));
+        Self {
+            context: WebSocketContext::new(Role::Server, Some(config)),
+            stream: Bytestream::default(),
+            state: State::Open,
+        }
+    }
+
+    /// Takes bytes that came over the connection. Then ask [`next_event`](Self::next_event) until it has
+    /// none. After the last event they are dropped.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if self.state != State::Over && !self.stream.ended {
+            self.stream.input.extend_from_slice(bytes);
+        }
+    }
+
+    /// No more bytes will come.
+    pub fn feed_end(&mut self) {
+        self.stream.ended = true;
+    }
+
+    /// What the bytes fed so far have in them; `None` where more are needed, or after the last event.
+    pub fn next_event(&mut self) -> Option<Event> {
+        while self.state != State::Over {
+            let event = match self.context.read(&mut self.stream) {
+                Ok(message) => self.event(message),
+                Err(Fault::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(fault) => Some(self.fault(&fault)),
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+
+    fn event(&mut self, message: Message) -> Option<Event> {
+        // The answer to a ping or a Close goes out now: later it could come behind a Close of ours. That
+        // the connection is to be closed, which this tells, is known.
+        let _ = self.context.flush(&mut self.stream);
+        match message {
+            Message::Text(text) => Some(Event::Text(text)),
+            Message::Binary(bytes) => Some(Event::Binary(bytes)),
+            Message::Ping(bytes) => Some(Event::Ping(bytes)),
+            Message::Pong(bytes) => Some(Event::Pong(bytes)),
+            Message::Close(frame) => {
+                self.over();
+                let (code, reason) = frame.map_or((NO_STATUS, Utf8Bytes::default()), |f| (f.code.into(), f.reason));
+                Some(Event::Close { code, reason })
+            }
+            // Never read, only written.
+            Message::Frame(_) => None,
+        }
+    }
+
+    /// The last event, where it is not a Close.
+    fn fault(&mut self, fault: &Fault) -> Event {
+        if self.stream.ended && self.stream.input.is_empty() && is_end(fault) {
+            self.over();
+            return Event::Close { code: ABNORMAL, reason: Utf8Bytes::default() };
+        }
+        let (code, reason) = match fault {
+            Fault::Protocol(e) => (1002, e.to_string()),
+            Fault::Utf8(_) => (1007, "Text that is not UTF-8".to_owned()),
+            Fault::Capacity(e) => (1009, e.to_string()),
+            other => (1011, other.to_string()),
+        };
+        if self.state == State::Open {
+            let reason = if reason.len() <= MAX_CONTROL - 2 { reason.as_str().into() } else { Utf8Bytes::default() };
+            let _ = self.context.close(&mut self.stream, Some(CloseFrame { code: code.into(), reason }));
+        }
+        self.over();
+        Event::Failed(Violation { code, reason })
+    }
+
+    fn over(&mut self) {
+        self.state = State::Over;
+        self.stream.input = Vec::new();
+        self.stream.at = 0;
+    }
+
+    /// Is nothing more to come, neither event nor, once the output is taken, bytes? Then the connection
+    /// is to be ended, which is the server's part.
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// May messages be sent?
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    // ---- to the client ------------------------------------------------------------------------
+
+    fn frame(&mut self, opcode: OpCode, payload: &[u8]) -> Result<(), SendError> {
+        if self.state != State::Open {
+            return Err(SendError::Closed);
+        }
+        let header = FrameHeader { opcode, ..FrameHeader::default() };
+        self.stream.output.reserve(header.len(payload.len() as u64) + payload.len());
+        // To memory: it cannot fail.
+        let _ = header.format(payload.len() as u64, &mut self.stream.output);
+        self.stream.output.extend_from_slice(payload);
+        Ok(())
+    }
+
+    pub fn send_text(&mut self, text: &str) -> Result<(), SendError> {
+        self.frame(OpCode::Data(Data::Text), text.as_bytes())
+    }
+
+    pub fn send_binary(&mut self, bytes: &[u8]) -> Result<(), SendError> {
+        self.frame(OpCode::Data(Data::Binary), bytes)
+    }
+
+    /// At most 125 bytes, which come back in an [`Event::Pong`].
+    pub fn ping(&mut self, bytes: &[u8]) -> Result<(), SendError> {
+        if bytes.len() > MAX_CONTROL {
+            return Err(SendError::TooLong(bytes.len()));
+        }
+        self.frame(OpCode::Control(Control::Ping), bytes)
+    }
+
+    /// Begins to close. Events still come until the client's Close; how long to wait for it is the
+    /// caller's to decide. The reason has at most 123 bytes.
+    pub fn close(&mut self, code: u16, reason: &str) -> Result<(), SendError> {
+        if self.state != State::Open {
+            return Err(SendError::Closed);
+        }
+        if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+            return Err(SendError::Code(code));
+        }
+        if reason.len() > MAX_CONTROL - 2 {
+            return Err(SendError::TooLong(reason.len()));
+        }
+        self.state = State::Closing;
+        let frame = CloseFrame { code: code.into(), reason: reason.into() };
+        // It goes to memory, and the state is right.
+        let _ = self.context.close(&mut self.stream, Some(frame));
+        Ok(())
+    }
+
+    /// What is to be written.
+    pub fn output(&self) -> &[u8] {
+        &self.stream.output
+    }
+
+    /// After all of [`output`](Self::output) was copied elsewhere; keeps the memory for the next.
+    pub fn clear_output(&mut self) {
+        self.stream.output.clear();
+    }
+
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.stream.output)
+    }
+}
+
+/// Did the library only find that no more bytes come?
+fn is_end(fault: &Fault) -> bool {
+    use tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
+    matches!(fault, Fault::ConnectionClosed | Fault::Protocol(ResetWithoutClosingHandshake))
+}
