@@ -1,5 +1,7 @@
 //! Close frames and the end of the connection.
 
+#![allow(clippy::expect_used)]
+
 mod support;
 
 use nffi_websocket::{Event, SendError, Session};

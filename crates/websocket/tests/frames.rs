@@ -1,5 +1,7 @@
 //! Frames and messages: what RFC 6455 wants of a client, one rule after the other.
 
+#![allow(clippy::expect_used)]
+
 mod support;
 
 use nffi_websocket::{Event, Limits, SendError, Session};

@@ -1,6 +1,8 @@
 //! Anything a client may send, and an app do, at random: right frames, wrong ones, mutated and raw bytes,
 //! in pieces of any size. Failures are shrunk and reported with the input that makes them.
 
+#![allow(clippy::expect_used)]
+
 mod support;
 
 use std::{
