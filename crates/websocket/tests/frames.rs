@@ -221,7 +221,7 @@ fn bytes_may_come_one_by_one() {
 
 #[test]
 fn large_messages_come_and_go() {
-    let large: Vec<u8> = (0..10_000_000_u32).map(|i| (i * 31 >> 3) as u8).collect();
+    let large: Vec<u8> = (0..10_000_000_u32).map(|i| ((i * 31) >> 3) as u8).collect();
     let mut session = Session::new(Limits::default());
     for piece in frame(BINARY, &large).bytes().chunks(65_536) {
         assert_eq!(session.next_event(), None);
