@@ -18,7 +18,7 @@ use nffi_core::{
     surroundings::{self, Surroundings},
 };
 
-use crate::{doorbell::Doorbell, stream::Streams};
+use crate::{doorbell::Doorbell, http::Exchanges, stream::Streams};
 
 /// A runtime that was loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,6 +78,7 @@ pub struct TestHost {
     /// Calls and streams by owner.
     pub(crate) waiting: HashMap<u32, Waiting>,
     pub(crate) streams: Streams,
+    pub(crate) exchanges: Exchanges,
     deadlines: BTreeSet<(Instant, u32)>,
     pub(crate) owners: u32,
     on_line: Box<dyn FnMut(LogLine) + Send>,
@@ -104,6 +105,7 @@ impl TestHost {
             doorbell,
             waiting: HashMap::new(),
             streams: Streams::new(),
+            exchanges: Exchanges::new(),
             deadlines: BTreeSet::new(),
             owners: 0,
             on_line: Box::new(|_| {}),
@@ -232,7 +234,8 @@ impl TestHost {
             match item {
                 News::Ended { owner, outcome } => self.finish(owner, Over::Outcome(outcome)),
                 // Whoever waits for these looks for itself.
-                News::Pieces { .. } | News::Runtime { .. } => {}
+                News::Pieces { owner } => self.http_stirred(owner),
+                News::Runtime { .. } => {}
             }
         }
         self.news = news;
@@ -255,6 +258,10 @@ impl TestHost {
             && at <= now
         {
             self.deadlines.pop_first();
+            if self.http_is_paused(owner) {
+                self.http_stirred(owner);
+                continue;
+            }
             if let Some(waiting) = self.waiting.get(&owner) {
                 self.dispatch.count_timeout(waiting.runtime);
                 self.dispatch.cancel(waiting.task);
@@ -277,6 +284,18 @@ impl TestHost {
             self.deadlines.insert((until, owner));
         }
         self.waiting.insert(owner, waiting);
+    }
+
+    /// Gives a call that is under way another time to be over.
+    pub(crate) fn rearm(&mut self, owner: u32, until: Option<Instant>) {
+        let Some(waiting) = self.waiting.get_mut(&owner).filter(|waiting| waiting.over.is_none()) else { return };
+        if let Some(before) = waiting.until {
+            self.deadlines.remove(&(before, owner));
+        }
+        waiting.until = until;
+        if let Some(until) = until {
+            self.deadlines.insert((until, owner));
+        }
     }
 
     /// Forgets a call; one that is under way is cancelled.

@@ -19,6 +19,7 @@
 //! | `event_loop` | the host itself: one turn after the other                 |
 //! | `calls`      | calls and casts, and what comes back                      |
 //! | `stream`     | calls whose request and answer go piece by piece          |
+//! | `http`       | HTTP requests, whole or piece by piece, and upgrades      |
 //!
 //! There is one host in a process, because the functions that runtimes call carry no context.
 //! [`TestHost::lock`] hands it to one thread at a time; that thread is the event loop.
@@ -26,10 +27,12 @@
 mod calls;
 mod doorbell;
 mod event_loop;
+mod http;
 mod stream;
 
 pub use calls::{CallError, CallId};
 pub use event_loop::{LoadError, LogLine, RuntimeId, TestHost, UnloadError};
+pub use http::{HttpAnswer, HttpBody, HttpError, HttpHead, HttpId, HttpReceived, HttpRequest};
 pub use nffi_core::{
     dispatch::{Refusal, Stats},
     options::Settings,
