@@ -34,6 +34,11 @@ class App:
     def __init__(self, native: Runtime, options: bytes) -> None:
         read = json.loads(options)
         self.native = native
+        #: message, asgi, wsgi
+        self.interface: str = read["interface"]
+        self.factory: bool = read["factory"]
+        self.lifespan: str = read["lifespan"]
+        self.ws_max_size: int = read["ws_max_size"]
         self.module: str = read["module"]
         self.function: str = read["function"]
         self.reload: bool = read["reload"]
@@ -44,7 +49,8 @@ class App:
         self.log_level: int = getattr(logging, read["log_level"].upper())
         self.grace: float = read["grace"]
         self.config: dict[str, Any] = read["config"]
-        self.handler: Callable[[bytes], Any]
+        #: The function, or the app, and what takes requests to it.
+        self.handler: Callable[..., Any]
         self.state: Any = None
 
 

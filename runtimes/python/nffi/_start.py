@@ -51,6 +51,9 @@ def _start(app: App) -> None:
         sys.path.insert(0, folder)
     module = load_module(app.module, app.reload)
     app.handler = find(module, app.function)
+    if app.interface != "message":
+        _start_app(app)
+        return
     init = getattr(module, "init", None)
     if callable(init):
         app.state = init(app.config)
@@ -61,6 +64,19 @@ def _start(app: App) -> None:
         names = ", ".join(f'"{name}"' for name in app.config)
         raise Error(1, f"unknown options {names}: {app.module} has no init(config) that takes them")
     server = AsyncServer(app) if is_async(app.handler) else ThreadServer(app)
+    app.native.set_server(server)
+    server.start()
+
+
+def _start_app(app: App) -> None:
+    """For the interface NAME there is a module _NAME with a Server(app)."""
+    if app.factory:
+        app.handler = app.handler()
+        if not callable(app.handler):
+            raise Error(
+                1, f"{app.module}.{app.function}() has returned no app, but {type(app.handler).__name__}"
+            )
+    server = importlib.import_module(f"._{app.interface}", __package__).Server(app)
     app.native.set_server(server)
     server.start()
 

@@ -5,12 +5,60 @@ use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Map, Value, json};
 
+/// What the Python code is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interface {
+    /// A function of messages: `handler`.
+    Message,
+    /// A web app: `app`.
+    Asgi,
+    Wsgi,
+}
+
+impl Interface {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Asgi => "asgi",
+            Self::Wsgi => "wsgi",
+        }
+    }
+
+    /// Options that some interfaces have and others have not. Where there is no interface they are
+    /// the user's own, like any other name.
+    fn has(self, option: &str) -> bool {
+        match option {
+            "app" | "factory" => self != Self::Message,
+            "lifespan" | "ws_max_size" => self == Self::Asgi,
+            _ => true,
+        }
+    }
+
+    /// Why not, of one of the options that all runtimes but those of this interface have.
+    fn refuses(self, option: &str) -> Option<&'static str> {
+        match (self, option) {
+            (Self::Asgi | Self::Wsgi, "handler") => Some("an app is named by \"app\""),
+            (Self::Asgi, "threads") => Some("an ASGI app runs on one loop, and has the threads that it makes"),
+            (Self::Wsgi, "uvloop") => Some("a WSGI app runs on threads"),
+            (Self::Wsgi, "lifespan" | "ws_max_size") => Some("it is one of \"interface asgi\""),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, PartialEq)]
 pub struct Options {
+    pub interface: Interface,
+    /// Of the handler, or of the app.
     pub module: String,
     pub function: String,
     /// `module?:function`: load the module's code anew.
     pub reload: bool,
+    /// The app is what the function returns.
+    pub factory: bool,
+    pub lifespan: String,
+    /// Bytes of a WebSocket message that a client sends.
+    pub ws_max_size: u64,
     /// In front of sys.path, the first one first.
     pub path: Vec<PathBuf>,
     pub venv: Option<PathBuf>,
@@ -35,7 +83,18 @@ impl Options {
             Ok(_) => return Err("the configuration must be a JSON object".into()),
             Err(e) => return Err(format!("the configuration must be a JSON object: {e}")),
         };
+        let interface = match map.get("interface") {
+            None => Interface::Message,
+            Some(value) => match word("interface", &one("interface", value)?, &["asgi", "wsgi"])?.as_str() {
+                "asgi" => Interface::Asgi,
+                _ => Interface::Wsgi,
+            },
+        };
         let mut options = Self {
+            interface,
+            factory: false,
+            lifespan: "auto".into(),
+            ws_max_size: 16 << 20,
             module: String::new(),
             function: String::new(),
             reload: false,
@@ -50,8 +109,22 @@ impl Options {
             own: Map::new(),
         };
         for (name, value) in map {
+            if let Some(why) = interface.refuses(&name) {
+                return Err(format!("option \"{name}\" is not for interface {}: {why}", interface.name()));
+            }
             match name.as_str() {
-                "handler" => options.set_handler(&one(&name, &value)?)?,
+                "interface" => {}
+                "handler" => options.set_handler("handler", "FUNCTION", &one(&name, &value)?)?,
+                "app" if interface.has("app") => options.set_handler("app", "ATTRIBUTE", &one(&name, &value)?)?,
+                "factory" if interface.has("factory") => {
+                    options.factory = word(&name, &one(&name, &value)?, &["on", "off"])? == "on";
+                }
+                "lifespan" if interface.has("lifespan") => {
+                    options.lifespan = word(&name, &one(&name, &value)?, &["on", "off", "auto"])?;
+                }
+                "ws_max_size" if interface.has("ws_max_size") => {
+                    options.ws_max_size = size(&name, &one(&name, &value)?, 1, 1 << 30)?;
+                }
                 "path" => options.path = each(&name, &value)?.into_iter().map(PathBuf::from).collect(),
                 "venv" => options.venv = Some(one(&name, &value)?.into()),
                 "libpython" => options.libpython = Some(one(&name, &value)?),
@@ -73,14 +146,29 @@ impl Options {
                 }
             }
         }
-        if options.module.is_empty() {
-            return Err("option \"handler\" is missing: handler MODULE:FUNCTION".into());
+        match (interface, options.module.is_empty(), options.own.keys().next()) {
+            (Interface::Message, true, _) => {
+                return Err(
+                    "option \"handler\" is missing: handler MODULE:FUNCTION; for a web app: interface asgi or \
+                            wsgi, and app MODULE:ATTRIBUTE"
+                        .into(),
+                );
+            }
+            (Interface::Message, ..) => {}
+            (_, true, _) => return Err("option \"app\" is missing: app MODULE:ATTRIBUTE".into()),
+            (_, _, Some(name)) => {
+                return Err(format!(
+                    "unknown option \"{name}\" of interface {}; apps are told by env",
+                    interface.name()
+                ));
+            }
+            _ => {}
         }
         Ok(options)
     }
 
-    fn set_handler(&mut self, text: &str) -> Result<(), String> {
-        let bad = || format!("option \"handler\": MODULE:FUNCTION expected, got \"{text}\"");
+    fn set_handler(&mut self, option: &str, what: &str, text: &str) -> Result<(), String> {
+        let bad = || format!("option \"{option}\": MODULE:{what} expected, got \"{text}\"");
         let (module, function) = text.split_once(':').ok_or_else(bad)?;
         let (module, reload) = module.strip_suffix('?').map_or((module, false), |module| (module, true));
         let is_name = |name: &str| {
@@ -108,6 +196,10 @@ impl Options {
     /// For the second library, which reads it with Python's json.
     pub fn to_json(&self) -> String {
         json!({
+            "interface": self.interface.name(),
+            "factory": self.factory,
+            "lifespan": self.lifespan,
+            "ws_max_size": self.ws_max_size,
             "module": self.module,
             "function": self.function,
             "reload": self.reload,
@@ -145,6 +237,22 @@ fn number(name: &str, text: &str, least: u64, most: u64) -> Result<u64, String> 
     match text.parse() {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         _ => Err(format!("option \"{name}\": a number from {least} to {most} expected, got \"{text}\"")),
+    }
+}
+
+/// Bytes, with nginx's units k, m and g.
+fn size(name: &str, text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = match unit {
+        "" => Some(1),
+        "k" | "K" => Some(1 << 10),
+        "m" | "M" => Some(1 << 20),
+        "g" | "G" => Some(1 << 30),
+        _ => None,
+    };
+    match digits.parse::<u64>().ok().zip(unit).and_then(|(n, unit)| n.checked_mul(unit)) {
+        Some(found) if (least..=most).contains(&found) => Ok(found),
+        _ => Err(format!("option \"{name}\": a size from {least} to {most} bytes (k, m, g) expected, got \"{text}\"")),
     }
 }
 
@@ -224,6 +332,40 @@ mod tests {
         ] {
             let said = refused(&json!({ "handler": "m:f", name: value }).to_string());
             assert!(said.contains(&format!("\"{name}\"")), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_app_has_options_of_its_own() {
+        let parse = |cfg: &str| Options::parse(cfg.as_bytes());
+        let options = parse(r#"{"interface":"asgi","app":"m:app"}"#).expect("enough");
+        assert_eq!((options.interface, options.factory, options.lifespan.as_str()), (Interface::Asgi, false, "auto"));
+        assert_eq!(options.ws_max_size, 16 << 20);
+        let cfg = r#"{"interface":"asgi","app":"m.n:make","factory":"on","lifespan":"off","ws_max_size":"64k"}"#;
+        let options = parse(cfg).expect("right");
+        assert_eq!((options.factory, options.lifespan.as_str(), options.ws_max_size), (true, "off", 64 << 10));
+        let options = parse(r#"{"interface":"wsgi","app":"m:app","threads":"3"}"#).expect("right");
+        assert_eq!((options.interface, options.threads), (Interface::Wsgi, 3));
+        // Where there is no interface, such names are the handler's own.
+        let options = parse(r#"{"handler":"m:f","app":"mine","lifespan":"x"}"#).expect("right");
+        assert_eq!((options.interface, options.own.len()), (Interface::Message, 2));
+        for (cfg, says) in [
+            (r#"{"app":"m:app"}"#, "interface asgi or wsgi"),
+            (r#"{"interface":"asgi"}"#, "\"app\" is missing"),
+            (r#"{"interface":"fastcgi","app":"m:app"}"#, "one of asgi, wsgi"),
+            (r#"{"interface":"asgi","handler":"m:f"}"#, "\"handler\" is not for interface asgi"),
+            (r#"{"interface":"asgi","app":"m"}"#, "MODULE:ATTRIBUTE"),
+            (r#"{"interface":"asgi","app":"m:a","threads":"4"}"#, "\"threads\" is not for interface asgi"),
+            (r#"{"interface":"wsgi","app":"m:a","uvloop":"on"}"#, "\"uvloop\" is not for interface wsgi"),
+            (r#"{"interface":"wsgi","app":"m:a","lifespan":"on"}"#, "\"lifespan\" is not for interface wsgi"),
+            (r#"{"interface":"asgi","app":"m:a","greeting":"hi"}"#, "unknown option \"greeting\""),
+            (r#"{"interface":"asgi","app":"m:a","factory":"yes"}"#, "\"factory\""),
+            (r#"{"interface":"asgi","app":"m:a","lifespan":"maybe"}"#, "\"lifespan\""),
+            (r#"{"interface":"asgi","app":"m:a","ws_max_size":"0"}"#, "\"ws_max_size\""),
+            (r#"{"interface":"asgi","app":"m:a","ws_max_size":"2t"}"#, "\"ws_max_size\""),
+        ] {
+            let said = refused(cfg);
+            assert!(said.contains(says), "{cfg}: {said}");
         }
     }
 

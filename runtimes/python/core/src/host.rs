@@ -3,20 +3,26 @@
 
 use std::{
     ffi::c_char,
+    os::fd::{IntoRawFd, OwnedFd},
     ptr,
     sync::{PoisonError, RwLock},
 };
 
 use nffi_abi as abi;
 
+use crate::http::Line;
+
 macro_rules! table {
     ($($name:ident: $type:ty,)*) => {
         /// The functions that this runtime uses, none of them missing.
-        struct Table { $($name: $type,)* }
+        struct Table { $($name: $type,)* http: Option<HttpTable> }
 
         impl Table {
             fn of(host: &abi::nffi_host) -> Result<Self, String> {
-                Ok(Self { $($name: host.$name.ok_or(concat!("the host has no ", stringify!($name)))?,)* })
+                Ok(Self {
+                    $($name: host.$name.ok_or(concat!("the host has no ", stringify!($name)))?,)*
+                    http: HttpTable::of(host),
+                })
             }
         }
     };
@@ -29,11 +35,25 @@ table! {
     write: unsafe extern "C" fn(abi::nffi_task, *mut c_char, usize) -> i32,
     read: unsafe extern "C" fn(abi::nffi_task, *mut *mut c_char, *mut usize) -> i32,
     reply_many: unsafe extern "C" fn(*mut abi::nffi_answer, usize) -> usize,
+    end: unsafe extern "C" fn(abi::nffi_task, i32) -> i32,
     cancelled: unsafe extern "C" fn(abi::nffi_task) -> i32,
     log: unsafe extern "C" fn(abi::nffi_queue, abi::nffi_task, i32, *const c_char, usize),
     stopped: unsafe extern "C" fn(abi::nffi_queue),
     alloc: unsafe extern "C" fn(usize) -> *mut std::ffi::c_void,
     release: unsafe extern "C" fn(*mut std::ffi::c_void),
+}
+
+/// What a host has that takes HTTP requests.
+struct HttpTable {
+    head: unsafe extern "C" fn(abi::nffi_task, i32, *const abi::nffi_header, usize) -> i32,
+    file: unsafe extern "C" fn(abi::nffi_task, i32, i64, i64) -> i32,
+    trailers: unsafe extern "C" fn(abi::nffi_task, *const abi::nffi_header, usize) -> i32,
+}
+
+impl HttpTable {
+    fn of(host: &abi::nffi_host) -> Option<Self> {
+        Some(Self { head: host.http_head?, file: host.http_file?, trailers: host.http_trailers? })
+    }
 }
 
 /// How many events one poll takes.
@@ -173,6 +193,38 @@ impl Host {
         let taken = take(data, len);
         self.release(data);
         (code, Some(taken))
+    }
+
+    /// Ends a task after its last piece.
+    pub fn end(&self, task: u64, status: i32) -> i32 {
+        // SAFETY: any number is allowed.
+        self.open(abi::NFFI_GONE, |table| unsafe { (table.end)(task, status) })
+    }
+
+    // HTTP: what the host says, as nffi.h has it; NFFI_GONE after `stopped`.
+
+    fn open_http(&self, call: impl FnOnce(&HttpTable) -> i32) -> i32 {
+        self.open(abi::NFFI_GONE, |table| table.http.as_ref().map_or(abi::NFFI_BAD, call))
+    }
+
+    /// The head of an answer: before its first piece.
+    pub fn http_head(&self, task: u64, status: i32, headers: &[Line<'_>]) -> i32 {
+        // SAFETY: a Line is an nffi_header, whose strings are alive; they are copied.
+        self.open_http(|http| unsafe { (http.head)(task, status, headers.as_ptr().cast(), headers.len()) })
+    }
+
+    /// After the last piece.
+    pub fn http_trailers(&self, task: u64, headers: &[Line<'_>]) -> i32 {
+        // SAFETY: as above.
+        self.open_http(|http| unsafe { (http.trailers)(task, headers.as_ptr().cast(), headers.len()) })
+    }
+
+    /// Sends a part of a file as the next piece; -1: to its end.
+    pub fn http_file(&self, task: u64, file: OwnedFd, offset: i64, length: i64) -> i32 {
+        self.open_http(|http| {
+            // SAFETY: the descriptor is given away.
+            unsafe { (http.file)(task, file.into_raw_fd(), offset, length) }
+        })
     }
 
     fn release(&self, data: *mut c_char) {

@@ -4,6 +4,7 @@
 //! | module    | what                                                                      |
 //! |-----------|---------------------------------------------------------------------------|
 //! | `host`    | the host's table, made safe; nothing goes through it after `stopped`      |
+//! | `http`    | an HTTP request: its head, its body, the header lines of its answer         |
 //! | `request` | a task as a Python object, that answers for itself when it is dropped     |
 //! | `runtime` | a queue as a Python object: batches of tasks in, batches of answers out   |
 //! | `pool`    | the threads of `def` handlers: one that polls, and those that work        |
@@ -16,6 +17,7 @@
 
 mod bytes;
 mod host;
+mod http;
 mod package;
 mod pool;
 mod request;

@@ -16,7 +16,7 @@ use std::{
 use nffi_abi as abi;
 use pyo3::Python;
 
-use crate::{host::Host, runtime::Shared};
+use crate::{host::Host, http, runtime::Shared};
 
 /// An NFFI_CALL on its way to a worker.
 pub struct Call(pub abi::nffi_event);
@@ -75,7 +75,7 @@ impl Pool {
             let mut events = Vec::new();
             while !shared.pool.lock().stopping {
                 shared.host.poll(&mut events, -1);
-                shared.pool.hand_out(&mut events);
+                shared.pool.hand_out(&shared.host, &mut events);
             }
             shared.pool.wait_for_workers(grace);
             shared.host.close();
@@ -84,12 +84,13 @@ impl Pool {
     }
 
     /// Runs on: the polling thread; a worker that has the GIL.
-    fn hand_out(&self, events: &mut Vec<abi::nffi_event>) {
+    fn hand_out(&self, host: &Host, events: &mut Vec<abi::nffi_event>) {
         let mut state = self.lock();
         let mut news = false;
         for event in events.drain(..) {
             match event.kind {
                 abi::NFFI_CALL => state.calls.push_back(Call(event)),
+                abi::NFFI_HTTP => http::refuse(host, event.task, http::NO_HTTP),
                 abi::NFFI_STOP => {
                     state.stopping = true;
                     self.work.notify_all();
@@ -133,7 +134,7 @@ impl Pool {
             }
             // A look at the host costs less than the polling thread's way, and than the GIL.
             if host.poll(&mut events, 0) > 0 {
-                self.hand_out(&mut events);
+                self.hand_out(host, &mut events);
                 continue;
             }
             let was_woken = py.detach(|| self.wait_for_work());

@@ -11,6 +11,7 @@ use pyo3::{exceptions::PyOSError, prelude::*};
 
 use crate::{
     host::{Answer, BATCH, Host},
+    http,
     pool::Pool,
     request::Request,
 };
@@ -99,6 +100,10 @@ impl Runtime {
         let mut events = Vec::new();
         self.0.host.poll(&mut events, 0);
         let take = |event: &abi::nffi_event| {
+            if event.kind == abi::NFFI_HTTP {
+                http::refuse(&self.0.host, event.task, http::NO_HTTP);
+                return;
+            }
             let taken = if event.kind == abi::NFFI_CALL {
                 let request = Request::receive(py, &self.0, event);
                 request.map_or(Ok(()), |request| begin.call1((request,)).map(drop))
