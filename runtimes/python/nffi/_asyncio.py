@@ -64,8 +64,11 @@ class AsyncServer:
         except BaseException as error:
             write_exception("the event loop has ended", error, self.app)
         finally:
-            uninstall(self.app)
-            self.native.stopped()
+            self._ended()
+
+    def _ended(self) -> None:
+        uninstall(self.app)
+        self.native.stopped()
 
     async def _main(self) -> None:
         """Serves until STOP, then sees to the end of what runs."""

@@ -9,12 +9,14 @@
 //! | `runtime` | a queue as a Python object: batches of tasks in, batches of answers out   |
 //! | `pool`    | the threads of `def` handlers: one that polls, and those that work        |
 //! | `bytes`   | bytes into Python and out of it                                           |
+//! | `asgi`    | ASGI apps: their requests, natively                                        |
 //! | `package` | the Python package `nffi`, whose sources are in this library              |
 //! | `seed`    | calls the init functions of lua-resty-ffi's libraries                     |
 //!
 //! Who holds what: a thread that holds the GIL may take a mutex of ours for a few instructions;
 //! one that holds a mutex never waits for the GIL.
 
+mod asgi;
 mod bytes;
 mod host;
 mod http;

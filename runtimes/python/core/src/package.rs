@@ -11,13 +11,15 @@ use pyo3::{exceptions::PyMemoryError, prelude::*, sync::PyOnceLock, types::PyByt
 use crate::bytes::copied;
 
 /// In the order of their imports.
-const SOURCES: [(&str, &str); 7] = [
+const SOURCES: [(&str, &str); 9] = [
     ("nffi", include_str!("../../nffi/__init__.py")),
     ("nffi._context", include_str!("../../nffi/_context.py")),
     ("nffi._logging", include_str!("../../nffi/_logging.py")),
     ("nffi._streams", include_str!("../../nffi/_streams.py")),
     ("nffi._asyncio", include_str!("../../nffi/_asyncio.py")),
     ("nffi._threads", include_str!("../../nffi/_threads.py")),
+    ("nffi._asgi", include_str!("../../nffi/_asgi.py")),
+    ("nffi._lifespan", include_str!("../../nffi/_lifespan.py")),
     ("nffi._start", include_str!("../../nffi/_start.py")),
 ];
 

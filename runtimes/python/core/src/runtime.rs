@@ -7,9 +7,10 @@ use std::{
 };
 
 use nffi_abi as abi;
-use pyo3::{exceptions::PyOSError, prelude::*};
+use pyo3::{exceptions::PyOSError, prelude::*, types::PyDict};
 
 use crate::{
+    asgi,
     host::{Answer, BATCH, Host},
     http,
     pool::Pool,
@@ -53,6 +54,17 @@ impl Shared {
                 batch.first = Some(Instant::now());
                 true
             }
+        }
+    }
+}
+
+impl Shared {
+    /// Sends the answers that wait.
+    pub fn flush(&self) {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        batch.first = None;
+        if !batch.answers.is_empty() {
+            self.host.reply_many(&mut batch.answers);
         }
     }
 }
@@ -123,11 +135,12 @@ impl Runtime {
 
     /// Sends the answers that wait.
     fn flush(&self) {
-        let mut batch = self.0.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        batch.first = None;
-        if !batch.answers.is_empty() {
-            self.0.host.reply_many(&mut batch.answers);
-        }
+        self.0.flush();
+    }
+
+    /// What serves an ASGI app; see `asgi::Server`.
+    fn asgi(&self, options: &Bound<'_, PyDict>) -> PyResult<Py<asgi::Server>> {
+        asgi::Server::new(options.py(), Arc::clone(&self.0), options)
     }
 
     // For threads

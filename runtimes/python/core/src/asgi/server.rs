@@ -1,0 +1,193 @@
+//! Batches of events in, a task for each request: `nffi._native.AsgiServer`.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use nffi_abi as abi;
+use pyo3::{intern, prelude::*, types::PyDict};
+
+use super::{eager::Tasks, exchange::Exchange, gil::Gil, scope::Scopes, waiting::Done};
+use crate::{
+    http::{self, Request},
+    runtime::Shared,
+};
+
+/// What the requests of a server share.
+pub struct Core {
+    pub create_future: Py<PyAny>,
+    /// The exception of a `send` whose client has gone.
+    pub disconnected: Py<PyAny>,
+    pub done: Py<Done>,
+    call_soon: Py<PyAny>,
+    turn: Gil<Turn>,
+    /// Requests whose apps still run, and whose tasks have not ended.
+    live: Gil<HashMap<u64, Py<Exchange>>>,
+    flush: Gil<Option<Py<PyAny>>>,
+}
+
+/// What is to be done at the end of a batch, or of the loop's turn.
+#[derive(Default)]
+struct Turn {
+    /// A flush will come.
+    due: bool,
+    /// Heads that nothing has followed yet.
+    heads: Vec<Py<Exchange>>,
+}
+
+impl Core {
+    /// The task has ended.
+    pub fn over(&self, py: Python<'_>, task: u64) {
+        let exchange = self.live.borrow(py).remove(&task);
+        drop(exchange);
+    }
+
+    pub fn flush_soon(&self, py: Python<'_>) -> PyResult<()> {
+        if std::mem::replace(&mut self.turn.borrow(py).due, true) {
+            return Ok(());
+        }
+        let flush = self.flush.borrow(py).as_ref().map(|flush| flush.clone_ref(py));
+        match flush {
+            Some(flush) => self.call_soon.call1(py, (flush,)).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// A head has gone to the host, which keeps it: unless something follows in this turn, it is to
+    /// be sent on its own.
+    pub fn head_waits(&self, exchange: &Bound<'_, Exchange>) -> PyResult<()> {
+        let py = exchange.py();
+        self.turn.borrow(py).heads.push(exchange.clone().unbind());
+        self.flush_soon(py)
+    }
+}
+
+#[pyclass(frozen, module = "nffi._native")]
+pub struct Server {
+    shared: Arc<Shared>,
+    core: Arc<Core>,
+    tasks: Tasks,
+    scopes: Scopes,
+    /// `serve(exchange, scope, receive, send)`: the coroutine that runs the app.
+    serve: Py<PyAny>,
+    /// `running(task)`: one that needs more steps.
+    running: Py<PyAny>,
+    stop: Py<PyAny>,
+    /// Sets the context variable of the running request.
+    set_request: Py<PyAny>,
+    events: Gil<Vec<abi::nffi_event>>,
+}
+
+// SAFETY: the events in it are there only while `on_readable` runs.
+unsafe impl Sync for Server {}
+// SAFETY: as above.
+unsafe impl Send for Server {}
+
+impl Server {
+    pub fn new(py: Python<'_>, shared: Arc<Shared>, options: &Bound<'_, PyDict>) -> PyResult<Py<Self>> {
+        let option = |name: &str| -> PyResult<Bound<'_, PyAny>> {
+            options.get_item(name)?.ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(name.to_owned()))
+        };
+        let event_loop = option("loop")?;
+        let core = Core {
+            create_future: event_loop.getattr("create_future")?.unbind(),
+            disconnected: option("disconnected")?.unbind(),
+            done: Py::new(py, Done)?,
+            call_soon: event_loop.getattr("call_soon")?.unbind(),
+            turn: Gil::default(),
+            live: Gil::default(),
+            flush: Gil::default(),
+        };
+        let server = Py::new(
+            py,
+            Self {
+                shared,
+                core: Arc::new(core),
+                tasks: Tasks::new(py, &event_loop)?,
+                scopes: Scopes::new(py, option("state")?.cast()?)?,
+                serve: option("serve")?.unbind(),
+                running: option("running")?.unbind(),
+                stop: option("stop")?.unbind(),
+                set_request: option("set_request")?.unbind(),
+                events: Gil::default(),
+            },
+        )?;
+        let flush = server.bind(py).getattr("flush")?.unbind();
+        server.get().core.flush.borrow(py).replace(flush);
+        Ok(server)
+    }
+
+    fn take(&self, py: Python<'_>, event: &abi::nffi_event) -> PyResult<()> {
+        match event.kind {
+            abi::NFFI_HTTP => self.begin(py, event),
+            abi::NFFI_CALL => {
+                http::refuse(&self.shared.host, event.task, http::NO_MESSAGES);
+                Ok(())
+            }
+            abi::NFFI_STOP => self.stop.call0(py).map(drop),
+            kind => {
+                let exchange = self.core.live.borrow(py).get(&event.task).map(|exchange| exchange.clone_ref(py));
+                exchange.map_or(Ok(()), |exchange| exchange.get().event(py, kind))
+            }
+        }
+    }
+
+    fn begin(&self, py: Python<'_>, event: &abi::nffi_event) -> PyResult<()> {
+        // SAFETY: the task ends by its Exchange, which forgets the request then.
+        let Some(request) = (unsafe { Request::of(event) }) else {
+            http::refuse(&self.shared.host, event.task, "the host's requests are not of this runtime's version");
+            return Ok(());
+        };
+        let exchange = Exchange::new(Arc::clone(&self.shared), Arc::clone(&self.core), &request, event.deadline);
+        // From here on it is the exchange that ends the task.
+        let exchange = Bound::new(py, exchange)?;
+        let scope = self.scopes.http(py, &request.head)?;
+        let (receive, send) = (exchange.getattr(intern!(py, "receive"))?, exchange.getattr(intern!(py, "send"))?);
+        let coroutine = self.serve.bind(py).call1((&exchange, scope, receive, send))?;
+        self.set_request.call1(py, (&exchange,))?;
+        let task = self.tasks.start(py, coroutine)?;
+        if !exchange.get().is_over(py) {
+            self.core.live.borrow(py).insert(event.task, exchange.clone().unbind());
+        }
+        if !task.call_method0(intern!(py, "done"))?.is_truthy()? {
+            self.running.call1(py, (task,))?;
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Server {
+    /// The host's descriptor is readable: takes one batch. It stays readable where there is more.
+    fn on_readable(&self, py: Python<'_>) {
+        let mut events = std::mem::take(&mut *self.events.borrow(py));
+        events.clear();
+        self.shared.host.poll(&mut events, 0);
+        // Flushed below, without asking the loop.
+        self.core.turn.borrow(py).due = true;
+        for event in &events {
+            // One event that went wrong must not take the others with it. PyO3 panics where it has
+            // no memory.
+            if let Ok(Err(error)) = catch_unwind(AssertUnwindSafe(|| self.take(py, event))) {
+                error.write_unraisable(py, None);
+            }
+        }
+        self.flush(py);
+        *self.events.borrow(py) = events;
+    }
+
+    /// Sends what waits: answers, and heads that nothing has followed.
+    fn flush(&self, py: Python<'_>) {
+        let heads = {
+            let mut turn = self.core.turn.borrow(py);
+            turn.due = false;
+            std::mem::take(&mut turn.heads)
+        };
+        for exchange in &heads {
+            exchange.get().flush(py);
+        }
+        self.shared.flush();
+    }
+}

@@ -1,0 +1,137 @@
+"""ASGI apps: one asyncio loop, on a thread of its own. What a request costs is native: `core/src/asgi`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any
+
+from ._asyncio import LAST, AsyncServer
+from ._context import App, Error, current_request, described
+from ._lifespan import Lifespan
+from ._logging import write_exception
+
+#: What of a stop's grace is kept for the app's shutdown.
+SHUTDOWN = 0.3
+
+
+class ClientDisconnected(OSError):
+    """A `send` whose client has gone."""
+
+
+class Server(AsyncServer):
+    """Hands requests to an app, a task for each."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(app)
+        _check(app)
+        self.running: set[asyncio.Task[None]] = set()
+        self.started: Future[None] = Future()
+
+    def start(self) -> None:
+        self.loop = self._new_loop()
+        self.descriptor = self.native.poll_fd()
+        threading.Thread(target=self._serve, name=f"{self.app.module}-loop", daemon=True).start()
+        self.started.result()
+
+    def _ended(self) -> None:
+        # A runtime that has not started is none: there is nothing to tell the host.
+        if self.started.exception() is None:
+            super()._ended()
+
+    async def _main(self) -> None:
+        self.stop = asyncio.Event()
+        self.lifespan = Lifespan(self.app)
+        try:
+            await self.lifespan.startup()
+            native = self._native()
+        except BaseException as error:
+            await self.lifespan.end()
+            self.started.set_exception(error)
+            return
+        self.loop.add_reader(self.descriptor, native.on_readable)
+        self.started.set_result(None)
+        await self.stop.wait()
+        self.loop.remove_reader(self.descriptor)
+        await self._stop(self.app.grace)
+        native.flush()
+        await self.loop.shutdown_asyncgens()
+
+    def _native(self) -> Any:
+        return self.native.asgi(
+            {
+                "loop": self.loop,
+                "state": self.lifespan.state,
+                "serve": self._runner(),
+                "running": self._needs_more,
+                "stop": self.stop.set,
+                "disconnected": ClientDisconnected,
+                "set_request": current_request.set,
+                "ws_max_size": self.app.ws_max_size,
+            }
+        )
+
+    def _runner(self) -> Callable[..., Coroutine[Any, Any, None]]:
+        app, raised = self.app.handler, self._raised
+
+        async def serve(exchange: Any, scope: dict[str, Any], receive: Any, send: Any) -> None:
+            try:
+                result = await app(scope, receive, send)
+            except BaseException as error:  # SystemExit too: an app does not end a loop
+                raised(exchange, error)
+            else:
+                exchange.returned(result)
+
+        return serve
+
+    def _raised(self, exchange: Any, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            exchange.raised("cancelled")
+        else:
+            if not (isinstance(error, ClientDisconnected) and exchange.cancelled()):
+                write_exception("Exception in ASGI application", error, self.app)
+            exchange.raised(described(error))
+        # The traceback's frames hold the exchange.
+        error.__traceback__ = None
+
+    def _needs_more(self, task: asyncio.Task[None]) -> None:
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+
+    async def _stop(self, grace: float) -> None:
+        """What runs may end, then the app shuts down: all of it within the grace."""
+        end = self.loop.time() + grace
+        reserve = grace * SHUTDOWN if self.lifespan.task is not None else 0.0
+        if self.running:
+            await asyncio.wait(list(self.running), timeout=max(end - reserve - self.loop.time(), 0))
+        for task in list(self.running):
+            task.cancel()
+        if self.running:
+            await asyncio.wait(list(self.running), timeout=LAST)
+        await self.lifespan.shutdown(max(end - self.loop.time(), LAST))
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=LAST)
+
+
+def _check(app: App) -> None:
+    """Says so at the start where it is no ASGI 3 app. What can be told is how it may be called."""
+    try:
+        signature = inspect.signature(app.handler)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind({}, None, None)
+    except TypeError:
+        name = f"{app.module}:{app.function}"
+        what = "what it returns" if app.factory else name
+        hint = "" if app.factory else "; a function that makes the app wants factory on"
+        raise Error(
+            1, f"app {name}: {what} cannot be called with scope, receive and send: no ASGI 3 app. "
+            f"A WSGI app wants interface wsgi{hint}"
+        ) from None
