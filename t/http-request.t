@@ -172,9 +172,20 @@ nffi_runtime two $TEST_NGINX_FIXTURES/libhttp.so { other yes; }
 --- config
 location / { nffi_pass $arg_to; }
 --- request eval
-["GET /hello?to=three", "GET /hello?to=two", "GET /hello?to=one"]
+["GET /hello?to=two", "GET /hello?to=one"]
 --- error_code eval
-[500, 200, 200]
+[200, 200]
+
+
+
+=== TEST 10a: a name with variables that nobody has
+--- runtimes
+nffi_runtime one $TEST_NGINX_FIXTURES/libhttp.so {}
+--- config
+location / { nffi_pass $arg_to; }
+--- request
+GET /hello?to=three
+--- error_code: 500
 --- error_log
 nffi_pass "three": no nffi_runtime of that name is declared
 
