@@ -6,7 +6,7 @@ use lexopt::prelude::*;
 
 use nffi_testhost::Surroundings;
 
-use crate::{load::Load, report};
+use crate::{load::Load, report, requests::Requests};
 
 pub const USAGE: &str = "\
 usage: nffi-testhost LIBRARY [OPTION...]
@@ -22,14 +22,23 @@ in its name is looked for where the dynamic linker would look.
   --call TEXT          a request; may be repeated. Answers go to standard output, a line each
   --stdin              standard input is a request; its answer goes out as it is
   --stream             answers piece by piece, as they come; with --stdin the request too
-  --repeat N           N calls of the first --call, or of --size bytes, and how long they took
+  --http 'METHOD /PATH?QUERY'  an HTTP request; may be repeated. Status and headers go to standard error, the
+                       body to standard output as it comes
+  --header 'NAME: VALUE'  of it; may be repeated
+  --body-file FILE     its body; the runtime gets the descriptor. --stdin: its body, in memory; with --stream
+                       piece by piece
+  --upgrade            asks to upgrade the connection; after a 101 its bytes are standard input and output
+  --prefix /PATH       where the app is mounted
+  --param NAME=VALUE   a parameter of the host's; may be repeated
+  --repeat N           N calls of the first --call or --http, or of --size bytes, and how long they took
   --concurrency C      so many of them at once (default: 1)
   --size BYTES         the size of a request of --repeat (default: 16)
   --timeout MS         of each call (default: 5000)
   --spin US            microseconds that a poller spins before it sleeps (default: 0)
   --log-level LEVEL    log lines up to emerg, alert, crit, error, warn, notice, info (default) or debug
 
-Exit code: 0, 1 where a call failed or the runtime broke its contract, 2 where the arguments are wrong.
+Exit code: 0, 1 where a call failed or the runtime broke its contract, 2 where the arguments are wrong. A whole
+HTTP answer is none of these, whatever its status.
 ";
 
 /// Milliseconds that fit a signed 32-bit number, as in the ABI.
@@ -44,6 +53,7 @@ pub struct Arguments {
     pub calls: Vec<Vec<u8>>,
     pub stdin: bool,
     pub stream: bool,
+    pub http: Option<Requests>,
     pub load: Option<Load>,
     pub timeout: Duration,
     pub spin: u64,
@@ -71,6 +81,7 @@ pub fn parse(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
     let (mut check, mut stdin, mut stream) = (false, false, false);
     let mut surroundings = Surroundings::default();
     let mut calls = Vec::new();
+    let mut http = Requests::default();
     let (mut repeat, mut concurrency, mut size) = (None, None, None);
     let (mut timeout, mut spin, mut log_level) = (5000, 0, nffi_abi::NFFI_LOG_INFO as u8);
     while let Some(argument) = parser.next()? {
@@ -89,6 +100,12 @@ pub fn parse(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
             Long("call") => calls.push(parser.value()?.into_vec()),
             Long("stdin") => stdin = true,
             Long("stream") => stream = true,
+            Long("http") => http.add_request(&parser.value()?.string()?)?,
+            Long("header") => http.add_header(&parser.value()?.string()?)?,
+            Long("body-file") => http.open_body(&parser.value()?)?,
+            Long("upgrade") => http.upgrade = true,
+            Long("prefix") => http.prefix = parser.value()?.into_vec(),
+            Long("param") => http.add_param(&parser.value()?.string()?)?,
             Long("repeat") => repeat = Some(number(&mut parser, "--repeat", 1, u64::MAX)?),
             Long("concurrency") => concurrency = Some(number(&mut parser, "--concurrency", 1, 65_536)?),
             Long("size") => size = Some(number(&mut parser, "--size", 0, 64 << 20)?),
@@ -106,9 +123,10 @@ pub fn parse(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
     if repeat.is_none() && (concurrency.is_some() || size.is_some()) {
         return Err("--concurrency and --size go with --repeat".into());
     }
-    if repeat.is_some() && (stdin || stream) {
-        return Err("--repeat goes with neither --stdin nor --stream".into());
+    if repeat.is_some() && (stdin || stream || http.upgrade) {
+        return Err("--repeat goes with none of --stdin, --stream and --upgrade".into());
     }
+    http.check(!calls.is_empty() || size.is_some(), stdin)?;
     surroundings.check()?;
     let load = repeat.map(|repeat| Load {
         request: match (calls.first(), size) {
@@ -126,6 +144,7 @@ pub fn parse(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         calls,
         stdin,
         stream,
+        http: http.is_wanted().then_some(http),
         load,
         timeout: Duration::from_millis(timeout),
         spin,

@@ -3,6 +3,7 @@
 mod cli;
 mod load;
 mod report;
+mod requests;
 mod streaming;
 
 use std::{
@@ -76,7 +77,9 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
 
     let mut sound = true;
     if let Some(load) = &arguments.load {
-        sound = load::run(&mut host, runtime, load, arguments.timeout);
+        sound = load::run(&mut host, runtime, load, arguments.http.as_ref(), arguments.timeout);
+    } else if let Some(http) = &arguments.http {
+        sound = requests::run(&mut host, runtime, http, arguments)?;
     } else if arguments.stream {
         for request in &arguments.calls {
             sound &= streaming::run(&mut host, runtime, request, arguments.timeout, false);

@@ -43,12 +43,14 @@ pub fn lines_of(host: &mut TestHost, most: u8) {
         }
         let level = LEVELS.get(usize::from(line.level)).unwrap_or(&"?");
         let call = if line.call == 0 { String::new() } else { format!(", call {}", line.call) };
-        let message = String::from_utf8_lossy(&line.message);
-        // A line stays a line, whatever is in it.
-        let message: String =
-            message.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
-        eprintln!("[{level}] {}{call}: {message}", line.runtime);
+        eprintln!("[{level}] {}{call}: {}", line.runtime, one_line(&line.message));
     });
+}
+
+/// A line stays a line, whatever is in it.
+pub fn one_line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 /// What was counted, in one line.

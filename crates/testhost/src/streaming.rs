@@ -67,7 +67,7 @@ pub fn run(host: &mut TestHost, runtime: RuntimeId, head: &[u8], timeout: Durati
 
 /// A thread that reads, since a read of a terminal or a pipe may block; it rings for each piece
 /// and for the end.
-fn read_stdin(ring: impl Fn() + Send + 'static) -> Receiver<io::Result<Vec<u8>>> {
+pub fn read_stdin(ring: impl Fn() + Send + 'static) -> Receiver<io::Result<Vec<u8>>> {
     let (give, take) = sync_channel(4);
     thread::spawn(move || {
         let mut input = io::stdin().lock();

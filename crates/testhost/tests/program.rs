@@ -237,7 +237,7 @@ fn wrong_arguments_are_told() {
         (&["--config", "a", "--config-file", "b"], "one configuration only"),
         (&["--config-file", "/no/such/file"], "cannot read /no/such/file"),
         (&["--size", "3"], "--concurrency and --size go with --repeat"),
-        (&["--repeat", "3", "--stream"], "--repeat goes with neither"),
+        (&["--repeat", "3", "--stream"], "--repeat goes with none of"),
         (&["--log-level", "loud"], "no such level \"loud\""),
     ] {
         let (code, out, err) = run("libfixture.so", arguments);

@@ -33,11 +33,13 @@ impl Host {
         Ok(entered)
     }
 
-    /// Runs on: runtime thread.
+    /// Says what was wrong with a call for a live task. Its runtime is known from the task: the thread may
+    /// be one that never polled. Runs on: runtime thread.
     pub(super) fn misused(&self, function: &str, task: u64, why: &str) -> c_int {
-        let queue = crate::registry::current();
+        let owner = self.table.resolve(task).filter(|(slot, _, generation)| slot.word.generation() == *generation);
+        let runtime = owner.map_or_else(|| super::number_of(crate::registry::current()), |(slot, ..)| slot.runtime());
         let message = format!("{function}() for task {task:#x}, {why}");
-        self.push_line(super::number_of(queue), task, abi::NFFI_LOG_ERR, message.as_bytes());
+        self.push_line(runtime, task, abi::NFFI_LOG_ERR, message.as_bytes());
         abi::NFFI_BAD
     }
 
