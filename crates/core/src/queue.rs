@@ -227,15 +227,18 @@ fn call_event(table: &Table, task: u64) -> Option<abi::nffi_event> {
     // SAFETY: run() has just made the task RUNNING, and no one can end it before its handle has
     // been handed out below.
     let (request, is_http) = unsafe { (slot.request(), slot.http().is_some()) };
+    let mut len = request.data.len();
     if is_http {
         slot.set_polled(monotonic_ns());
+        // Of the structure; what it points to lies behind it.
+        len = size_of::<abi::nffi_http_request>();
     }
     Some(abi::nffi_event {
         kind: if is_http { abi::NFFI_HTTP } else { abi::NFFI_CALL },
         flags: request.flags,
         task,
         data: request.data.as_ptr(),
-        len: request.data.len(),
+        len,
         deadline: request.deadline,
     })
 }

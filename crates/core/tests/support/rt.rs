@@ -172,6 +172,32 @@ impl Rt {
         host!(self, end(task, status))
     }
 
+    /// A list of headers, and what it points to.
+    fn with_headers<T>(headers: &[(&[u8], &[u8])], f: impl FnOnce(*const abi::nffi_header, usize) -> T) -> T {
+        let string = |s: &[u8]| abi::nffi_str { data: s.as_ptr().cast(), len: s.len() };
+        let list: Vec<abi::nffi_header> =
+            headers.iter().map(|(n, v)| abi::nffi_header { name: string(n), value: string(v) }).collect();
+        f(list.as_ptr(), list.len())
+    }
+
+    pub fn http(self, task: u64) -> *const abi::nffi_http_request {
+        host!(self, http(task))
+    }
+
+    pub fn http_head(self, task: u64, status: i32, headers: &[(&[u8], &[u8])]) -> i32 {
+        Self::with_headers(headers, |list, n| host!(self, http_head(task, status, list, n)))
+    }
+
+    pub fn http_trailers(self, task: u64, headers: &[(&[u8], &[u8])]) -> i32 {
+        Self::with_headers(headers, |list, n| host!(self, http_trailers(task, list, n)))
+    }
+
+    /// The host takes the file, whatever it says.
+    pub fn http_file(self, task: u64, file: std::fs::File, offset: i64, length: i64) -> i32 {
+        use std::os::fd::IntoRawFd;
+        host!(self, http_file(task, file.into_raw_fd(), offset, length))
+    }
+
     pub fn cancelled(self, task: u64) -> i32 {
         host!(self, cancelled(task))
     }
