@@ -365,6 +365,8 @@ impl Worker {
             self.dispatch.cancel(task);
         }
         self.gone = gone;
+        // Nobody hands out news now.
+        self.exchanges.rested();
         self.after();
     }
 
@@ -430,9 +432,6 @@ unsafe extern "C" fn on_done(_: *mut ngx_event_t) {
 fn drain() {
     let mut exchanges = Vec::new();
     with(|worker| worker.drain(&mut exchanges));
-    if exchanges.is_empty() {
-        return;
-    }
     for news in exchanges {
         http::deliver(news);
     }

@@ -11,11 +11,11 @@ use nffi_core::{
 };
 use nginx_sys::{
     NGX_ERROR, NGX_ETIMEDOUT, NGX_HTTP_FLUSH, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_LAST, NGX_HTTP_LOG_UNSAFE,
-    NGX_HTTP_NOT_FOUND, NGX_HTTP_OK, NGX_HTTP_REQUEST_TIME_OUT, NGX_LOG_INFO, NGX_OK, ngx_add_timer, ngx_buf_t,
-    ngx_chain_t, ngx_del_timer, ngx_file_t, ngx_handle_write_event, ngx_http_core_get_method,
+    NGX_HTTP_NOT_FOUND, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_OK, NGX_HTTP_REQUEST_TIME_OUT, NGX_LOG_INFO, NGX_OK,
+    ngx_add_timer, ngx_buf_t, ngx_chain_t, ngx_del_timer, ngx_file_t, ngx_handle_write_event, ngx_http_core_get_method,
     ngx_http_finalize_request, ngx_http_internal_redirect, ngx_http_named_location, ngx_http_output_filter,
     ngx_http_parse_unsafe_uri, ngx_http_request_t, ngx_http_send_header, ngx_http_send_special, ngx_int_t,
-    ngx_list_push, ngx_log_error_core, ngx_pcalloc, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+    ngx_list_push, ngx_log_error_core, ngx_pcalloc, ngx_str_t, ngx_table_elt_t, ngx_tcp_nodelay, ngx_uint_t,
 };
 
 use super::{
@@ -79,7 +79,7 @@ pub unsafe fn advance(exchange: *mut Exchange) -> Next {
         if let Some(Outcome::Http(end)) = &mut this.ended {
             batch.end(end);
         }
-        send(this, batch)
+        send(exchange, batch)
     }
 }
 
@@ -120,11 +120,14 @@ impl Batch {
     }
 }
 
+/// Takes a pointer, as all here do that have nginx's filters run: those ask for the exchange's variables.
+///
 /// # Safety
-/// The exchange's request is live.
-unsafe fn send(this: &mut Exchange, mut batch: Batch) -> Next {
+/// `exchange` is one of a live request.
+unsafe fn send(exchange: *mut Exchange, mut batch: Batch) -> Next {
     // SAFETY: the caller's promise, for all that follows.
     unsafe {
+        let this = &mut *exchange;
         let r = this.r;
         if this.stage == Stage::Waiting {
             let Some(head) = batch.head.take() else {
@@ -134,10 +137,11 @@ unsafe fn send(this: &mut Exchange, mut batch: Batch) -> Next {
                     Next::Wait
                 };
             };
-            if let Err(next) = send_head(this, head, &mut batch) {
+            if let Err(next) = send_head(exchange, head, &batch) {
                 return next;
             }
         }
+        let this = &mut *exchange;
         if let Stage::Discarding(what) = this.stage {
             for piece in batch.pieces {
                 consumed(this, piece.weight());
@@ -178,7 +182,7 @@ unsafe fn send(this: &mut Exchange, mut batch: Batch) -> Next {
         if rc == FAILED {
             return Next::Finalize(rc);
         }
-        settle(this)
+        settle(&mut *exchange)
     }
 }
 
@@ -186,9 +190,10 @@ unsafe fn send(this: &mut Exchange, mut batch: Batch) -> Next {
 ///
 /// # Safety
 /// As for [`send`].
-unsafe fn send_head(this: &mut Exchange, head: Box<Head>, batch: &mut Batch) -> Result<(), Next> {
+unsafe fn send_head(exchange: *mut Exchange, head: Box<Head>, batch: &Batch) -> Result<(), Next> {
     // SAFETY: the caller's promise, for all that follows.
     unsafe {
+        let this = &mut *exchange;
         let r = this.r;
         this.status = head.status;
         let verdict = head::judge(this, &head);
@@ -215,8 +220,14 @@ unsafe fn send_head(this: &mut Exchange, head: Box<Head>, batch: &mut Batch) -> 
                 format!("{} bytes where its Content-Length says {rest}", batch.bytes).into(),
             )));
         }
-        if batch.last && batch.trailers.is_none() && !is_head && (*r).headers_out.content_length_n < 0 {
+        // The length that a 304 could say is that of the page which it stands for.
+        let known = batch.last && batch.trailers.is_none() && !is_head && this.status != NGX_HTTP_NOT_MODIFIED as u16;
+        if known && (*r).headers_out.content_length_n < 0 {
             (*r).headers_out.content_length_n = batch.bytes as i64;
+        }
+        if batch.last && (*r).reading_body() != 0 {
+            // nginx will close it: better said than found out.
+            (*r).set_keepalive(0);
         }
         if batch.trailers.is_some() {
             (*r).set_expect_trailers(1);
@@ -232,10 +243,14 @@ unsafe fn send_head(this: &mut Exchange, head: Box<Head>, batch: &mut Batch) -> 
             return Err(Next::Finalize(rc));
         }
         if (*r).header_only() != 0 {
-            this.stage = Stage::Discarding(Discard::Nothing);
+            (*exchange).stage = Stage::Discarding(Discard::Nothing);
             return Ok(());
         }
-        this.stage = Stage::Sending;
+        (*exchange).stage = Stage::Sending;
+        let c = (*r).connection;
+        if !batch.last && (*nginx::core_loc_conf(r)).tcp_nodelay != 0 && ngx_tcp_nodelay(c) != NGX_OK as ngx_int_t {
+            return Err(Next::Finalize(FAILED));
+        }
         if !batch.last && batch.pieces.is_empty() && ngx_http_send_special(r, NGX_HTTP_FLUSH as ngx_uint_t) == FAILED {
             return Err(Next::Finalize(FAILED));
         }
@@ -382,7 +397,9 @@ unsafe fn settle(this: &mut Exchange) -> Next {
         let r = this.r;
         let c = (*r).connection;
         let write = (*c).write;
-        if this.busy.is_empty() {
+        // What filters made of the pieces (a chunk's end, gzip's blocks, a TLS record) waits for the client, too.
+        let buffered = ptr::eq((*c).data.cast(), r) && nginx::is_buffered(c);
+        if this.busy.is_empty() && !buffered {
             if (*write).timer_set() != 0 && (*write).delayed() == 0 && !nginx::is_buffered(c) {
                 ngx_del_timer(write);
             }
@@ -420,11 +437,10 @@ pub unsafe extern "C" fn on_writable(r: *mut ngx_http_request_t) {
 unsafe fn writable(exchange: *mut Exchange) -> Next {
     // SAFETY: the caller's promise, for all that follows.
     unsafe {
-        let this = &mut *exchange;
-        if this.stage != Stage::Sending {
+        if (*exchange).stage != Stage::Sending {
             return Next::Wait;
         }
-        let r = this.r;
+        let r = (*exchange).r;
         let c = (*r).connection;
         let write = (*c).write;
         if (*write).timedout() != 0 {
@@ -437,7 +453,7 @@ unsafe fn writable(exchange: *mut Exchange) -> Next {
         if (*write).delayed() == 0 && ngx_http_output_filter(r, ptr::null_mut()) == FAILED {
             return Next::Finalize(FAILED);
         }
-        match settle(this) {
+        match settle(&mut *exchange) {
             Next::Wait => advance(exchange),
             next => next,
         }

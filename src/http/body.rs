@@ -2,14 +2,14 @@
 
 use nffi_core::buf::Buf;
 use nginx_sys::{
-    NGX_AGAIN, NGX_HTTP_SPECIAL_RESPONSE, ngx_del_timer, ngx_http_block_reading, ngx_http_read_unbuffered_request_body,
-    ngx_http_request_t, ngx_http_test_reading, ngx_int_t,
+    NGX_AGAIN, NGX_HTTP_SPECIAL_RESPONSE, ngx_add_timer, ngx_del_timer, ngx_handle_read_event, ngx_http_block_reading,
+    ngx_http_read_unbuffered_request_body, ngx_http_request_t, ngx_http_test_reading, ngx_int_t,
 };
 
 use super::{
-    exchange::{Exchange, Next, Stage, go_on},
+    exchange::{Exchange, Next, go_on},
     failure::Failure,
-    request,
+    nginx, request,
 };
 use crate::{barrier::barrier, worker};
 
@@ -24,18 +24,24 @@ pub enum State {
     Shut,
 }
 
-/// From now on a client that leaves is noticed, where it matters.
+/// From now on a client that leaves is noticed, where it matters: a post_action, say, is for nobody.
 ///
 /// # Safety
 /// The exchange's request is live, and nobody reads from its connection.
 pub unsafe fn watch_client(exchange: &Exchange) {
     // SAFETY: the caller's promise.
     unsafe {
-        (*exchange.r).read_event_handler = if (*exchange.conf).ignore_client_abort() {
-            Some(ngx_http_block_reading)
-        } else {
-            Some(ngx_http_test_reading)
-        };
+        let r = exchange.r;
+        if (*exchange.conf).ignore_client_abort() || (*r).post_action() != 0 {
+            (*r).read_event_handler = Some(ngx_http_block_reading);
+            return;
+        }
+        (*r).read_event_handler = Some(ngx_http_test_reading);
+        // With "listen ... deferred" nobody may have asked for events yet. What it could fail with shows
+        // elsewhere.
+        if (*r).stream.is_null() {
+            ngx_handle_read_event((*(*r).connection).read, 0);
+        }
     }
 }
 
@@ -54,6 +60,7 @@ pub unsafe fn pump(exchange: *mut Exchange) -> Next {
                 Err(()) => return Next::Fail(Failure::NoMemory),
                 Ok(true) if (*r).reading_body() != 0 => {
                     this.body = State::Shut;
+                    this.rearm();
                     if (*read).timer_set() != 0 {
                         ngx_del_timer(read);
                     }
@@ -65,6 +72,7 @@ pub unsafe fn pump(exchange: *mut Exchange) -> Next {
             if (*r).reading_body() == 0 {
                 this.body = State::Done;
                 send(this, None);
+                this.rearm();
                 watch_client(this);
                 return Next::Wait;
             }
@@ -75,6 +83,11 @@ pub unsafe fn pump(exchange: *mut Exchange) -> Next {
                 return Next::Fail(Failure::Nginx(rc));
             }
             if rc == NGX_AGAIN as ngx_int_t && (*(*r).request_body).bufs.is_null() {
+                // The client's time runs now, not the runtime's.
+                if (*read).timer_set() == 0 {
+                    ngx_add_timer(read, (*nginx::core_loc_conf(r)).client_body_timeout);
+                }
+                this.disarm();
                 return Next::Wait;
             }
         }
@@ -86,29 +99,25 @@ pub unsafe fn pump(exchange: *mut Exchange) -> Next {
 /// # Safety
 /// The exchange's request is live.
 unsafe fn send_all(exchange: &mut Exchange) -> Result<bool, ()> {
-    let mut shut = false;
-    // SAFETY: the caller's promise; nginx takes a buffer for consumed once pos is at its end.
+    // SAFETY: the caller's promise; nginx takes a buffer for consumed once pos is at its end, and links for
+    // free once they are back in the pool.
     unsafe {
-        let body = &mut *(*exchange.r).request_body;
-        while let Some(link) = body.bufs.as_ref() {
+        let r = exchange.r;
+        let body = &mut *(*r).request_body;
+        // One piece of them all: a client may send chunks of a byte each.
+        let piece = Buf::copy_of_all(&request::in_memory(body.bufs)).ok_or(())?;
+        while let Some(link) = body.bufs.as_mut() {
             let buf = &mut *link.buf;
-            let bytes = request::memory_of(buf);
-            if !bytes.is_empty() {
-                let piece = Buf::copy_of(bytes).ok_or(())?;
-                shut |= send(exchange, Some(piece));
-                buf.pos = buf.last;
-            }
+            buf.pos = buf.last;
             body.bufs = link.next;
+            nginx::free_chain((*r).pool, link);
         }
+        Ok(!piece.is_empty() && send(exchange, Some(piece)))
     }
-    Ok(shut)
 }
 
-/// Sends a piece, or the end; true where the window is shut. What is sent counts as news.
+/// Sends a piece, or the end; true where the window is shut.
 fn send(exchange: &mut Exchange, piece: Option<Buf>) -> bool {
-    if exchange.stage == Stage::Waiting {
-        exchange.arm();
-    }
     let (task, pieces) = (exchange.task, &exchange.pieces);
     let sent = worker::with(|worker| {
         let sent = worker.dispatch.send(task, pieces, piece);

@@ -288,10 +288,22 @@ impl Exchange {
 
     // ---- the timer ---------------------------------------------------------------------------
 
-    /// From now on the runtime has its time again. Holds a worker that exits gracefully.
+    /// From now on the runtime has its time again, unless the client's body is waited for: then nginx's timer
+    /// runs. Holds a worker that exits gracefully.
     pub fn arm(&mut self) {
+        if self.body == body::State::Reading {
+            self.disarm();
+            return;
+        }
         // SAFETY: our own event, which lives as long as the exchange, and is taken off by close().
         unsafe { ngx_add_timer(&raw mut self.timer, self.timeout as ngx_msec_t) };
+    }
+
+    /// The same, once the client's body is not waited for any more; not while the answer waits for the client.
+    pub fn rearm(&mut self) {
+        if self.busy.is_empty() {
+            self.arm();
+        }
     }
 
     pub fn disarm(&mut self) {

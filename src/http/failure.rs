@@ -1,16 +1,16 @@
 //! What goes wrong between a request and its task, in the client's eyes and in the log's.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ptr};
 
 use nffi_core::dispatch::{Outcome, Refusal};
 use nginx_sys::{
     NGX_ERROR, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR,
-    NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_LOG_ERR, NGX_LOG_INFO, ngx_http_clean_header,
-    ngx_http_finalize_request, ngx_http_request_t, ngx_int_t, ngx_list_push, ngx_table_elt_t,
+    NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_LOG_ERR, NGX_LOG_INFO, NGX_OK,
+    ngx_http_clean_header, ngx_http_finalize_request, ngx_http_request_t, ngx_int_t, ngx_list_push, ngx_table_elt_t,
 };
 
 use super::{
-    exchange::{Exchange, Stage},
+    exchange::{Discard, Exchange, Stage},
     nginx,
 };
 use crate::errlog;
@@ -88,17 +88,21 @@ pub unsafe fn fail(exchange: *mut Exchange, failure: Failure) {
             let words = if stage == Stage::Sending { words + "; the connection is cut" } else { words };
             log(this, if idle { NGX_LOG_INFO } else { NGX_LOG_ERR }, &words);
         }
-        if this.status == 0 {
-            this.status = failure.status() as u16;
-        }
         this.close();
         match stage {
-            Stage::Sending | Stage::Discarding(super::exchange::Discard::Nothing) | Stage::Upgraded => {
+            Stage::Sending | Stage::Upgraded => {
                 (*r).set_keepalive(0);
-                (*(*r).connection).set_error(1);
+                // Whoever made a subrequest decides whether that is the end of it all.
+                if ptr::eq(r, (*r).main) {
+                    (*(*r).connection).set_error(1);
+                }
                 ngx_http_finalize_request(r, NGX_ERROR as ngx_int_t);
             }
+            // The head was all that was wanted, and that was sent.
+            Stage::Discarding(Discard::Nothing) => ngx_http_finalize_request(r, NGX_OK as ngx_int_t),
             _ => {
+                // What the client gets instead.
+                this.status = failure.status() as u16;
                 if !this.heads.is_empty() {
                     // What the runtime wanted to send is not what is sent.
                     ngx_http_clean_header(r);

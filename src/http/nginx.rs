@@ -3,8 +3,8 @@
 use std::{ffi::c_void, slice};
 
 use nginx_sys::{
-    ngx_connection_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_log_ctx_t, ngx_http_request_t,
-    ngx_list_t, ngx_module_t, ngx_str_t, ngx_table_elt_t,
+    NGX_HTTP_GZIP_BUFFERED, ngx_chain_t, ngx_connection_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
+    ngx_http_log_ctx_t, ngx_http_request_t, ngx_list_t, ngx_module_t, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
 };
 
 /// The request's context of our module.
@@ -91,11 +91,24 @@ pub unsafe fn each_header<'a>(list: &ngx_list_t, mut f: impl FnMut(&'a [u8], &'a
     }
 }
 
-/// Does the client's connection hold bytes that it has not taken yet?
+/// Gives a link back to the pool, for the next one who wants one.
+///
+/// # Safety
+/// The link is of that pool, and nobody else has it.
+pub unsafe fn free_chain(pool: *mut ngx_pool_t, link: *mut ngx_chain_t) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*link).next = (*pool).chain;
+        (*pool).chain = link;
+    }
+}
+
+/// Does the client's connection hold bytes that it has not taken yet? What gzip holds back by itself is none
+/// of them.
 ///
 /// # Safety
 /// `c` is a live connection.
 pub unsafe fn is_buffered(c: *mut ngx_connection_t) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { (*c).buffered() != 0 }
+    unsafe { (*c).buffered() & !NGX_HTTP_GZIP_BUFFERED != 0 }
 }

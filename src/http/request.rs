@@ -46,9 +46,11 @@ pub unsafe fn ready(exchange: &mut Exchange) -> Result<Ready, &'static str> {
         let request = &*r;
         let connection = &mut *request.connection;
         let body = body_of(r)?;
-        // A subrequest has its parent's headers, but not its body.
+        // A subrequest has its parent's headers, but not its body. Nor has an error page what another runtime
+        // was sent piece by piece.
         let is_main = std::ptr::eq(r, request.main);
-        let keeps_length = is_main || body.length != 0;
+        let had_body = request.headers_in.content_length_n > 0 || request.headers_in.chunked() != 0;
+        let keeps_length = body.length != 0 || (is_main && !had_body);
 
         let mut headers = Vec::with_capacity(32);
         let mut traceparent = None;
@@ -139,6 +141,10 @@ unsafe fn body_of<'a>(r: *mut ngx_http_request_t) -> Result<Body<'a>, &'static s
             found.length = request.headers_in.content_length_n.max(-1);
             return Ok(found);
         }
+        if (*request.main).reading_body() != 0 {
+            // It goes, or went, to another runtime piece by piece: what is left is not the body.
+            return Ok(found);
+        }
         if !body.temp_file.is_null() {
             // nginx's own is unlinked already, and closed with the request.
             let fd = (*body.temp_file).file.fd;
@@ -155,7 +161,7 @@ unsafe fn body_of<'a>(r: *mut ngx_http_request_t) -> Result<Body<'a>, &'static s
 
 /// # Safety
 /// The chain's buffers are live, and in memory.
-unsafe fn in_memory<'a>(mut chain: *mut ngx_chain_t) -> Vec<&'a [u8]> {
+pub unsafe fn in_memory<'a>(mut chain: *mut ngx_chain_t) -> Vec<&'a [u8]> {
     let mut parts = Vec::new();
     // SAFETY: the caller's promise.
     unsafe {

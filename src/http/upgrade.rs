@@ -11,8 +11,8 @@ use nffi_core::{
 };
 use nginx_sys::{
     NGX_AGAIN, NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_FLUSH, NGX_OK, ngx_add_timer, ngx_connection_t,
-    ngx_del_timer, ngx_handle_read_event, ngx_handle_write_event, ngx_http_request_t, ngx_http_send_header,
-    ngx_http_send_special, ngx_int_t, ngx_tcp_nodelay, ngx_uint_t,
+    ngx_del_timer, ngx_handle_read_event, ngx_handle_write_event, ngx_http_output_filter, ngx_http_request_t,
+    ngx_http_send_header, ngx_http_send_special, ngx_int_t, ngx_tcp_nodelay, ngx_uint_t,
 };
 
 use super::{
@@ -60,6 +60,9 @@ pub unsafe fn begin(exchange: *mut Exchange, head: Box<Head>) -> Next {
         // nginx has words for those from 200 on.
         (*r).headers_out.status_line = nginx::str_of(b"101 Switching Protocols");
         (*r).set_keepalive(0);
+        // Raw bytes have no rate, nor has what goes before them.
+        (*r).limit_rate = 0;
+        (*r).set_limit_rate_set(1);
         this.stage = Stage::Upgraded;
         (*r).read_event_handler = Some(on_readable);
         (*r).write_event_handler = Some(on_writable);
@@ -125,6 +128,15 @@ unsafe fn flush(this: &mut Exchange) -> Next {
         let r = this.r;
         let c = (*r).connection;
         let write = (*c).write;
+        // What nginx still holds of the head goes first.
+        if !(*r).out.is_null() || nginx::is_buffered(c) {
+            if ngx_http_output_filter(r, ptr::null_mut()) == FAILED {
+                return Next::Finalize(FAILED);
+            }
+            if !(*r).out.is_null() || nginx::is_buffered(c) {
+                return wait_for_client(this);
+            }
+        }
         while let Some(first) = this.raw.out.front() {
             let Some(send) = (*c).send else { return Next::Finalize(FAILED) };
             let rest = &first.as_slice()[this.raw.sent..];
@@ -154,16 +166,29 @@ unsafe fn flush(this: &mut Exchange) -> Next {
                 };
             }
             this.arm();
+            Next::Wait
         } else {
-            this.disarm();
-            let core = nginx::core_loc_conf(r);
-            ngx_add_timer(write, (*core).send_timeout);
-            if ngx_handle_write_event(write, (*core).send_lowat) != NGX_OK as ngx_int_t {
-                return Next::Finalize(FAILED);
-            }
+            wait_for_client(this)
         }
-        Next::Wait
     }
+}
+
+/// The client's time runs, not the runtime's.
+///
+/// # Safety
+/// The exchange's request is live.
+unsafe fn wait_for_client(this: &mut Exchange) -> Next {
+    this.disarm();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let write = (*(*this.r).connection).write;
+        let core = nginx::core_loc_conf(this.r);
+        ngx_add_timer(write, (*core).send_timeout);
+        if ngx_handle_write_event(write, (*core).send_lowat) != NGX_OK as ngx_int_t {
+            return Next::Finalize(FAILED);
+        }
+    }
+    Next::Wait
 }
 
 fn consumed(this: &Exchange, weight: usize) {
@@ -185,6 +210,9 @@ unsafe fn receive(this: &mut Exchange) -> Next {
         let read = (*c).read;
         let mut turn = 0;
         let mut bytes = [0; READ];
+        if this.raw.eof && is_reset(c) {
+            return Next::Finalize(status(NGX_HTTP_CLIENT_CLOSED_REQUEST));
+        }
         while !this.raw.shut && !this.raw.eof {
             // What came with the request's head is first.
             let early = preread(r);
@@ -203,7 +231,9 @@ unsafe fn receive(this: &mut Exchange) -> Next {
             let Some(piece) = Buf::copy_of(if early.is_empty() { &bytes[..n] } else { early }) else {
                 return Next::Fail(Failure::NoMemory);
             };
-            this.arm();
+            if this.raw.out.is_empty() {
+                this.arm();
+            }
             push(this, Some(piece));
             turn += n;
             if turn > TURN {
@@ -216,6 +246,19 @@ unsafe fn receive(this: &mut Exchange) -> Next {
         }
         Next::Wait
     }
+}
+
+/// Has the client, after it ended its side, reset the connection? No read would tell.
+///
+/// # Safety
+/// `c` is a live connection.
+unsafe fn is_reset(c: *mut ngx_connection_t) -> bool {
+    let mut error: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the caller's promise; error has room for len bytes.
+    let rc =
+        unsafe { libc::getsockopt((*c).fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &raw mut len) };
+    rc == 0 && error != 0
 }
 
 /// # Safety

@@ -30,6 +30,11 @@ impl Buf {
         Self::gather(pieces.iter().map(Buf::len).sum(), pieces.iter().map(Buf::as_slice))
     }
 
+    /// A copy of all `parts` in one block.
+    pub fn copy_of_all(parts: &[&[u8]]) -> Option<Self> {
+        Self::gather(parts.iter().map(|part| part.len()).sum(), parts.iter().copied())
+    }
+
     /// A block of `len` bytes whose contents are to be written before they are looked at.
     pub(crate) fn uninit(len: usize) -> Option<Self> {
         // SAFETY: malloc has no preconditions.
@@ -140,6 +145,11 @@ mod tests {
     fn concatenates_in_order() {
         let pieces: Vec<Buf> = [&b"one"[..], b"", b"two"].iter().filter_map(|p| Buf::copy_of(p)).collect();
         assert_eq!(Buf::concat(&pieces).expect("memory").as_slice(), b"onetwo");
+    }
+
+    #[test]
+    fn copies_parts_in_order() {
+        assert_eq!(Buf::copy_of_all(&[b"one", b"", b"two"]).expect("memory").as_slice(), b"onetwo");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     buf::Buf,
     done::{self, BULLETIN, Done, Sink},
     log::{Line, Log, MAX_MESSAGE},
-    pipe::{Piece, WINDOW, Weight},
+    pipe::{Piece, Weight},
     registry::{self, Registry},
     slot::{Answer, Slot, Table},
     word::{CANCELLED, Dead, NEWS, OVERFLOW, READER_WAITS, SENDER_WAITS, UPGRADED, WRITER_WAITS},
@@ -206,7 +206,7 @@ impl Host {
         let weight = piece.weight();
         let limit = self.registry.with(u64::from(entered.slot.runtime()) + 1, |r| r.settings.max_response);
         // A runtime that is deaf to FULL may not fill the memory.
-        let limit = limit.unwrap_or(0).saturating_add(if streamed { WINDOW } else { 0 });
+        let limit = limit.unwrap_or(0).saturating_add(if streamed { pipe.window() } else { 0 });
         if pipe.bytes().saturating_add(weight) > limit {
             entered.slot.word.set(OVERFLOW);
             self.news(entered.slot, entered.number);

@@ -103,6 +103,11 @@ impl<T: Weight> Pipe<T> {
         self.bytes.load(Ordering::SeqCst) <= self.window / 2
     }
 
+    /// Bytes under way before the sender is told to wait.
+    pub fn window(&self) -> usize {
+        self.window
+    }
+
     /// Bytes pushed and not popped yet; a piece of none counts as one.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::SeqCst)
