@@ -17,7 +17,7 @@
 //! threads.
 
 mod request;
-mod serve;
+pub(crate) mod serve;
 mod service;
 
 use std::ffi::{c_char, c_int};
@@ -25,6 +25,7 @@ use std::ffi::{c_char, c_int};
 use nffi_abi::{nffi_host, nffi_queue};
 
 use crate::{Argument, Error, export};
+use serve::Parts;
 pub use request::Request;
 pub use service::Service;
 
@@ -42,7 +43,14 @@ pub unsafe fn init_async<S: Service>(
     err_cap: usize,
 ) -> c_int {
     // SAFETY: as the caller promises.
-    unsafe { export::init_with(host, queue, cfg, len, err, err_cap, || 1, serve::start::<S>) }
+    unsafe {
+        export::init_with(host, queue, cfg, len, err, err_cap, || 1, |start, config| {
+            serve::start(start, async |context| {
+                let service = S::new(config, context).await.map_err(|error| Error::of(&error))?;
+                Ok(Parts { service, http: None })
+            })
+        })
+    }
 }
 
 /// `nffi_runtime_check_v1` of an async service.

@@ -1,5 +1,8 @@
 //! The host's table and this runtime's queue in it, as safe functions.
 
+#[cfg(feature = "http")]
+pub(crate) mod http;
+
 use std::{
     ffi::c_int,
     mem::offset_of,

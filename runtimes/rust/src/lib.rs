@@ -21,6 +21,7 @@
 //! - `task`, `request`: a call, and the duty to answer it once; its pieces
 //! - `life`: what one runtime shares, and when it is over
 //! - `answer`, `error`: what handlers take and return
+//! - `http`: requests of HTTP, with that feature
 //! - `panics`, [`log`]: what reaches nginx's error log
 //! - `host`: the C ABI as safe functions
 
@@ -35,6 +36,8 @@ mod crew;
 mod error;
 mod export;
 mod host;
+#[cfg(feature = "http")]
+pub mod http;
 mod life;
 pub mod log;
 mod panics;
@@ -63,6 +66,33 @@ pub use error::{Error, Gone};
 /// }
 /// ```
 pub use nffi_macros::handler;
+/// Makes a runtime library of an app that answers HTTP requests: any [`App`](http::App), such as axum's
+/// `Router`. Once in a crate, which needs `crate-type = ["cdylib"]`.
+///
+/// The function makes the app, once for each start, in the tokio runtime that it will run in. It may be
+/// async. It takes nothing, or its options (see [`config`]), or options and a [`&Context`](Context); it
+/// returns the app, or a `Result` of one with any error that is `Display`.
+///
+/// ```standalone_crate
+/// use axum::{Router, routing::get};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     greeting: String,
+/// }
+///
+/// #[nffi::service]
+/// async fn app(config: Config) -> Result<Router, nffi::Error> {
+///     Ok(Router::new().route("/hello", get(async move || config.greeting)))
+/// }
+/// ```
+///
+/// `#[nffi::service(check = function)]` names a function that looks at the options beyond their form,
+/// at `nginx -t`: `fn(&Config) -> Result<(), E>`.
+///
+/// [`http::Serves`] is for libraries that take messages, too.
+#[cfg(feature = "http")]
+pub use nffi_macros::service;
 pub use request::Request;
 pub use service::{Call, Context, Service};
 pub use task::{Task, Watch};
@@ -82,6 +112,15 @@ macro_rules! export {
 macro_rules! export_async {
     ($service:ty) => {
         $crate::__export!($service, init_async, check_async);
+    };
+}
+
+/// Makes a runtime library of an [`aio::Service`] that has an app as well: see [`http::Serves`].
+#[cfg(feature = "http")]
+#[macro_export]
+macro_rules! export_http {
+    ($service:ty) => {
+        $crate::__export!($service, init_both, check_async);
     };
 }
 
@@ -134,6 +173,8 @@ pub mod __private {
     #[cfg(feature = "async")]
     pub use crate::aio::{argument_async, check_async, init_async};
     pub use crate::export::{check, init};
+    #[cfg(feature = "http")]
+    pub use crate::http::{check_http, init_both, init_http};
     use crate::{Argument, Error, Outcome, Request};
 
     /// Runs on: a thread of the pool.
@@ -142,6 +183,12 @@ pub mod __private {
             request.whole()?;
         }
         A::of(request)
+    }
+
+    /// Of what makes an app.
+    #[cfg(feature = "http")]
+    pub fn made<A, E: std::fmt::Display + 'static>(made: Result<A, E>) -> Result<A, Error> {
+        made.map_err(|error| Error::of(&error))
     }
 
     pub fn outcome(outcome: impl Outcome) -> Result<Vec<u8>, Error> {

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, thread};
 
-use nffi_abi::{NFFI_CALL, NFFI_CANCEL, NFFI_READABLE, NFFI_STOP, NFFI_WRITABLE, nffi_event};
+use nffi_abi::{NFFI_CALL, NFFI_CANCEL, NFFI_HTTP, NFFI_READABLE, NFFI_STOP, NFFI_WRITABLE, nffi_event};
 
 use crate::{Call, Error, Service, crew::Next, export::Start, life::Life, log, panics, task::Task};
 
@@ -79,6 +79,8 @@ fn poll<S: Service>(life: &Arc<Life>, service: &S) -> Option<Next<Task>> {
         match event.kind {
             // SAFETY: the host has handed the event out just now, to this thread alone.
             NFFI_CALL => return Some(life.crew.take(unsafe { Task::new(Arc::clone(life), event) })),
+            // SAFETY: as above.
+            NFFI_HTTP => unsafe { Task::refuse_http(life, event) },
             NFFI_READABLE => {
                 life.flow(event.task).inspect(|flow| flow.readable());
             }

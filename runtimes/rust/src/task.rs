@@ -50,6 +50,16 @@ impl Task {
         }
     }
 
+    /// Ends a task of a kind that the runtime does not take.
+    ///
+    /// # Safety
+    /// As for [`new`](Self::new), but for NFFI_HTTP.
+    pub(crate) unsafe fn refuse_http(life: &Arc<Life>, event: &nffi_event) {
+        // SAFETY: as the caller promises; nobody looks at the data.
+        let mut task = unsafe { Self::new(Arc::clone(life), event) };
+        task.finish(Err(&Error::from("this runtime takes messages (nffi.call), not HTTP requests (nffi_pass)")));
+    }
+
     /// The request. Where it comes in pieces ([`has_more`](Self::has_more)): the first of them, or
     /// all of them once `whole` was called.
     pub fn data(&self) -> &[u8] {
@@ -142,6 +152,11 @@ pub struct Watch {
 }
 
 impl Watch {
+    #[cfg(feature = "http")]
+    pub(crate) fn new(life: Arc<Life>, id: u64) -> Self {
+        Self { life, id }
+    }
+
     /// Has the caller gone, or has the call ended?
     pub fn cancelled(&self) -> bool {
         self.life.cancelled(self.id)

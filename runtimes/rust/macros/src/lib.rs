@@ -1,5 +1,7 @@
 //! The attribute macros of the crate `nffi`.
 
+mod service;
+
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote};
@@ -16,6 +18,14 @@ pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
         Err(Error::new(arguments.span(), "#[nffi::handler] takes no arguments; options need a Service"))
     };
     let export = export.unwrap_or_else(Error::into_compile_error);
+    quote!(#function #export).into()
+}
+
+/// Makes a runtime library of an app for HTTP. See the crate `nffi`.
+#[proc_macro_attribute]
+pub fn service(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let function = parse_macro_input!(item as ItemFn);
+    let export = service::export(arguments.into(), &function).unwrap_or_else(Error::into_compile_error);
     quote!(#function #export).into()
 }
 

@@ -10,6 +10,7 @@ use std::{
 
 use tokio::{sync::Notify, task::AbortHandle};
 
+use super::serve::Running;
 use crate::{
     Error, Gone, Task,
     host::{Read, Written},
@@ -115,8 +116,8 @@ pub(super) struct Events {
     readable: Notify,
     writable: Notify,
     /// Once the call has a task of tokio's.
-    pub(super) abort: OnceLock<AbortHandle>,
-    pub(super) registered: AtomicBool,
+    abort: OnceLock<AbortHandle>,
+    registered: AtomicBool,
 }
 
 impl Events {
@@ -127,6 +128,16 @@ impl Events {
         }
         which.notified().await;
         if life.is_stopping() { Err(Gone) } else { Ok(()) }
+    }
+}
+
+impl Running for Events {
+    fn registered(&self) {
+        self.registered.store(true, Ordering::Release);
+    }
+
+    fn set_abort(&self, handle: AbortHandle) {
+        let _ = self.abort.set(handle);
     }
 }
 

@@ -13,16 +13,17 @@ use std::{
     time::Duration,
 };
 
-use nffi_abi::{NFFI_CALL, NFFI_CANCEL, NFFI_READABLE, NFFI_STOP, NFFI_WRITABLE, nffi_event};
+use nffi_abi::{NFFI_CALL, NFFI_CANCEL, NFFI_HTTP, NFFI_READABLE, NFFI_STOP, NFFI_WRITABLE, nffi_event};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     runtime::{Builder, Runtime},
     sync::Notify,
+    task::AbortHandle,
 };
 
-use super::{Request, Service, request::Events};
+use super::{Request, Service};
 use crate::{
-    Error,
+    Context as Facts, Error,
     export::Start,
     life::{Flow, GRACE, Life},
     log, panics,
@@ -35,13 +36,44 @@ const BATCH: usize = 64;
 /// How long threads of `spawn_blocking` are waited for at the end.
 const LEAVE: Duration = Duration::from_millis(100);
 
+/// A call's future, with its answer.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What a runtime answers with.
+pub(crate) struct Parts<S> {
+    pub(crate) service: S,
+    /// None: it takes messages only.
+    pub(crate) http: Option<Box<dyn TakesHttp>>,
+}
+
+/// What answers HTTP requests.
+pub(crate) trait TakesHttp: Send + Sync {
+    /// Begins with a request. The future ends it, also where it is dropped.
+    ///
+    /// # Safety
+    /// `event` is an NFFI_HTTP that `life`'s host has handed out just now, for the first time.
+    unsafe fn take(&self, life: &Arc<Life>, event: &nffi_event) -> (Arc<dyn Running>, Answering);
+}
+
+/// A call that goes on as a task of tokio's.
+pub(crate) trait Running: Flow {
+    /// It will hear of events, until it says otherwise.
+    fn registered(&self);
+
+    /// How it is dropped.
+    fn set_abort(&self, handle: AbortHandle);
+}
+
 /// Runs on: the host's thread for the start.
-pub(super) fn start<S: Service>(start: &Start, config: S::Config) -> Result<(), Error> {
+pub(crate) fn start<S: Service>(
+    start: &Start,
+    make: impl AsyncFnOnce(&Facts) -> Result<Parts<S>, Error>,
+) -> Result<(), Error> {
     let life = Life::new(start.host, start.options.log_level, start.context.threads);
     let threads = start.context.threads;
     let runtime = build(threads, life.place(0))
         .map_err(|error| Error::from(format!("cannot start tokio with {threads} threads: {error}")))?;
-    let service = runtime.block_on(S::new(config, &start.context)).map_err(|error| Error::of(&error))?;
+    let Parts { service, http } = runtime.block_on(make(&start.context))?;
     let queue = {
         let _in_tokio = runtime.enter();
         let watch = |fd: OwnedFd| {
@@ -52,7 +84,7 @@ pub(super) fn start<S: Service>(start: &Start, config: S::Config) -> Result<(), 
     }
     .map_err(|error| Error::from(format!("cannot watch the queue: {error}")))?;
 
-    let server = Arc::new(Server { life, service, running: AtomicUsize::new(0), idle: Notify::new() });
+    let server = Arc::new(Server { life, service, http, running: AtomicUsize::new(0), idle: Notify::new() });
     // Before the thread: it may be told to stop at once.
     server.life.set_started();
     let thread = thread::Builder::new().name("nffi-async".to_owned());
@@ -85,6 +117,7 @@ enum Taken {
 
 struct Server<S> {
     service: S,
+    http: Option<Box<dyn TakesHttp>>,
     /// Calls that have a task of tokio's and have not ended.
     running: AtomicUsize,
     idle: Notify,
@@ -135,6 +168,7 @@ impl<S: Service> Server<S> {
         for event in events {
             match event.kind {
                 NFFI_CALL => self.call(event, context, alone),
+                NFFI_HTTP => self.http(event, context, alone),
                 NFFI_STOP => return Taken::Stop,
                 _ => self.tell(event),
             }
@@ -156,13 +190,36 @@ impl<S: Service> Server<S> {
     fn call(self: &Arc<Self>, event: &nffi_event, context: &mut Context<'_>, alone: bool) {
         // SAFETY: the host has handed the event out just now, to this loop alone.
         let request = Request::new(unsafe { Task::new(Arc::clone(&self.life), event) });
-        let (id, events) = (event.task, Arc::clone(&request.events));
-        let mut future: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(Arc::clone(self).answer(request));
+        let events = Arc::clone(&request.events);
+        self.begin(event.task, events, Box::pin(Arc::clone(self).answer(request)), context, alone);
+    }
+
+    fn http(self: &Arc<Self>, event: &nffi_event, context: &mut Context<'_>, alone: bool) {
+        // SAFETY: the host has handed the event out just now, to this loop alone.
+        unsafe {
+            match &self.http {
+                Some(http) => {
+                    let (running, future) = http.take(&self.life, event);
+                    self.begin(event.task, running, future, context, alone);
+                }
+                None => Task::refuse_http(&self.life, event),
+            }
+        }
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        id: u64,
+        running: Arc<dyn Running>,
+        mut future: Answering,
+        context: &mut Context<'_>,
+        alone: bool,
+    ) {
         // Most handlers of one thread are done at the first look, and need no task of their own.
         if alone && poll_once(future.as_mut(), context) {
             return;
         }
-        self.spawn(id, &events, future);
+        self.spawn(id, running, future);
     }
 
     /// Answers one call.
@@ -175,20 +232,20 @@ impl<S: Service> Server<S> {
         request.finish(result.as_deref());
     }
 
-    fn spawn(self: &Arc<Self>, id: u64, events: &Arc<Events>, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    fn spawn(self: &Arc<Self>, id: u64, running: Arc<dyn Running>, future: Answering) {
         // First registered, then begun: the event that it waits for must find it.
-        events.registered.store(true, Ordering::Release);
-        self.life.register(id, Arc::clone(events) as Arc<dyn Flow>);
+        running.registered();
+        self.life.register(id, Arc::clone(&running) as Arc<dyn Flow>);
         self.running.fetch_add(1, Ordering::AcqRel);
         let counted = Counted(Arc::clone(self));
         let task = tokio::spawn(async move {
             let _counted = counted;
             future.await;
         });
-        let _ = events.abort.set(task.abort_handle());
+        running.set_abort(task.abort_handle());
         // The cancellation may have come before the call was registered.
         if self.life.host.cancelled(id) {
-            events.cancelled();
+            running.cancelled();
         }
     }
 
@@ -214,9 +271,9 @@ fn poll_once(future: Pin<&mut (dyn Future<Output = ()> + Send)>, context: &mut C
 }
 
 /// A handler's future: it is polled where its lines carry the call's number, and a panic is an error.
-struct Caught<'a, F> {
-    handler: Pin<&'a mut F>,
-    place: log::Place,
+pub(crate) struct Caught<'a, F> {
+    pub(crate) handler: Pin<&'a mut F>,
+    pub(crate) place: log::Place,
 }
 
 impl<F: Future> Future for Caught<'_, F> {
