@@ -4,6 +4,8 @@
 //! Runs on: threads of Java's, unless it says otherwise.
 
 mod exchange;
+mod heads;
+mod http;
 
 use std::{ffi::c_void, panic::catch_unwind, ptr, slice};
 
@@ -57,11 +59,15 @@ fn register(env: &mut Env) -> jni::errors::Result<()> {
     let methods = [
         method!("exchange", "(JJJIJIII)I", exchange::exchange),
         method!("address", "(Ljava/nio/ByteBuffer;)J", address),
-        method!("reply", "(JJI[BI)I", reply),
-        method!("write", "(JJ[BII)I", write),
-        method!("end", "(JJI)I", end),
+        method!("reply", "(JJI[B[B[B)I", reply),
+        method!("write", "(JJ[B[BII)I", write),
+        method!("file", "(JJ[BLjava/io/FileDescriptor;JJ)I", http::file),
+        method!("inform", "(JJ[B)I", http::inform),
         method!("read", "(JJ[I)[B", read),
-        method!("fetch", "(J[BI)V", fetch),
+        method!("fetch", "(J[BII)V", fetch),
+        method!("pread", "(IJ[BII)I", http::pread),
+        method!("request", "(J)[B", http::request),
+        method!("hasHttp", "(J)Z", http::has_http),
         method!("cancelled", "(JJ)I", cancelled),
         method!("log", "(JJJI[B)V", log),
         method!("stopped", "(JJ)V", stopped),
@@ -112,13 +118,16 @@ extern "system" fn reply(
     table: jlong,
     task: jlong,
     status: jint,
+    head: jbyteArray,
+    trailers: jbyteArray,
     data: jbyteArray,
-    len: jint,
 ) -> jint {
     guarded(NFFI_BAD, || {
         let host = host(table)?;
-        // SAFETY: Java gives the array's own length; what was copied is the host's from reply on.
+        // SAFETY: arrays of the calling thread's; what was copied is the host's from reply on.
         unsafe {
+            http::before_end(host, task.cast_unsigned(), &http::block(env, head), &http::block(env, trailers));
+            let len = ((**env).v1_1.GetArrayLength)(env, data as jarray);
             let data = copied(env, host, data, 0, len)?;
             if data.is_null() {
                 // The answer is lost, the caller is not.
@@ -134,6 +143,7 @@ extern "system" fn write(
     _: jclass,
     table: jlong,
     task: jlong,
+    head: jbyteArray,
     data: jbyteArray,
     at: jint,
     len: jint,
@@ -142,6 +152,10 @@ extern "system" fn write(
         let host = host(table)?;
         // SAFETY: Java has checked the range; what was copied is the host's from write on.
         unsafe {
+            let code = http::head(host, task.cast_unsigned(), &http::block(env, head));
+            if code != NFFI_OK {
+                return Some(code);
+            }
             let data = copied(env, host, data, at, len)?;
             if data.is_null() {
                 return None;
@@ -149,11 +163,6 @@ extern "system" fn write(
             Some(host.write?(task.cast_unsigned(), data.cast(), len as usize))
         }
     })
-}
-
-extern "system" fn end(_: *mut JNIEnv, _: jclass, table: jlong, task: jlong, status: jint) -> jint {
-    // SAFETY: a handle that is not a task's is an error code.
-    guarded(NFFI_BAD, || Some(unsafe { host(table)?.end?(task.cast_unsigned(), status) }))
 }
 
 /// The next piece, or null; what the host returned is in the array's one place.
@@ -184,10 +193,11 @@ extern "system" fn read(env: *mut JNIEnv, _: jclass, table: jlong, task: jlong, 
     piece
 }
 
-/// Copies a request that was too long for the exchange's buffer. The task has not ended yet.
-extern "system" fn fetch(env: *mut JNIEnv, _: jclass, from: jlong, into: jbyteArray, len: jint) {
-    // SAFETY: the address and length of the task's event; Java made the array as long.
-    unsafe { ((**env).v1_1.SetByteArrayRegion)(env, into, 0, len, from as *const i8) };
+/// Copies what the host lends: a request that was too long for the exchange's buffer, or a part of a body. The task has
+/// not ended yet.
+extern "system" fn fetch(env: *mut JNIEnv, _: jclass, from: jlong, into: jbyteArray, at: jint, len: jint) {
+    // SAFETY: within what the host lends; Java has checked the range of the array.
+    unsafe { ((**env).v1_1.SetByteArrayRegion)(env, into, at, len, from as *const i8) };
 }
 
 extern "system" fn cancelled(_: *mut JNIEnv, _: jclass, table: jlong, task: jlong) -> jint {

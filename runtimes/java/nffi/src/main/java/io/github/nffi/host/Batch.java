@@ -11,7 +11,7 @@ final class Batch {
     static final int MOST = 64;
     static final int ROOM = 64 * 1024;
 
-    private static final int ANSWER = 16;
+    private static final int ANSWER = 24;
     private static final int EVENT = 48;
 
     final ByteBuffer out = ByteBuffer.allocateDirect(ROOM).order(ByteOrder.nativeOrder());
@@ -34,19 +34,29 @@ final class Batch {
     }
 
     /** Ends a task, with the next exchange or at once. */
-    void answer(long task, int status, byte[] data) {
-        int record = ANSWER + padded(data.length);
-        if (record > ROOM) {
-            host.reply(task, status, data);
+    void answer(long task, Outcome outcome) {
+        byte[] head = outcome.head();
+        byte[] trailers = outcome.trailers();
+        byte[] data = outcome.data();
+        if (outcome.length() > ROOM - ANSWER - 3 * 8) {
+            host.reply(task, outcome);
             return;
         }
+        int record = ANSWER + padded(head.length) + padded(trailers.length) + padded(data.length);
         if (answers == MOST || out.remaining() < record) {
             flush();
         }
-        int begin = out.position();
-        out.putLong(task).putInt(status).putInt(data.length).put(data);
-        out.position(begin + record);
+        out.putLong(task).putInt(outcome.status()).putInt(head.length).putInt(trailers.length).putInt(data.length);
+        put(head);
+        put(trailers);
+        put(data);
         answers++;
+    }
+
+    private void put(byte[] part) {
+        int begin = out.position();
+        out.put(part);
+        out.position(begin + padded(part.length));
     }
 
     /** Sends what waits. */
@@ -104,7 +114,7 @@ final class Batch {
     }
 
     /**
-     * A copy of the request: the host's memory is gone once the task has ended, and a handler may keep the array.
+     * A copy of the request, of an HTTP request its head: the host's memory is gone once the task has ended, and a handler may keep the array.
      *
      * @throws OutOfMemoryError where the heap has no room for it
      */
@@ -113,11 +123,14 @@ final class Batch {
         if (length > Integer.MAX_VALUE - 8) {
             throw new OutOfMemoryError("a request of " + length + " bytes");
         }
+        if (!inlined() && in.getInt(at) == Host.HTTP) {
+            return host.request(in.getLong(at + 24));
+        }
         byte[] data = new byte[(int) length];
         if (inlined()) {
             in.get(at + EVENT, data);
         } else if (data.length > 0) {
-            host.fetch(in.getLong(at + 24), data);
+            host.fetch(in.getLong(at + 24), data, 0, data.length);
         }
         return data;
     }

@@ -25,8 +25,8 @@ final class EventLoop {
             }
             while (batch.hasNext()) {
                 int kind = batch.next();
-                if (kind == Host.CALL) {
-                    Task task = service.accept(batch);
+                if (Host.isRequest(kind)) {
+                    Task task = service.accept(kind, batch);
                     if (task != null && task.begin()) {
                         starter.start(task, batch);
                     }

@@ -1,5 +1,6 @@
 package io.github.nffi.host;
 
+import java.io.FileDescriptor;
 import java.nio.ByteBuffer;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.StampedLock;
@@ -39,26 +40,52 @@ final class Gate implements Host {
     }
 
     @Override
-    public int reply(long task, int status, byte[] data) {
+    public int reply(long task, Outcome outcome) {
         long stamp = enter();
         if (stamp == 0) {
             return BAD;
         }
         try {
-            return host.reply(task, status, data);
+            return host.reply(task, outcome);
         } finally {
             lock.unlockRead(stamp);
         }
     }
 
     @Override
-    public int write(long task, byte[] data, int offset, int length) {
+    public int write(long task, byte[] head, byte[] data, int offset, int length) {
         long stamp = enter();
         if (stamp == 0) {
             return GONE;
         }
         try {
-            return host.write(task, data, offset, length);
+            return host.write(task, head, data, offset, length);
+        } finally {
+            lock.unlockRead(stamp);
+        }
+    }
+
+    @Override
+    public int file(long task, byte[] head, FileDescriptor file, long offset, long length) {
+        long stamp = enter();
+        if (stamp == 0) {
+            return GONE;
+        }
+        try {
+            return host.file(task, head, file, offset, length);
+        } finally {
+            lock.unlockRead(stamp);
+        }
+    }
+
+    @Override
+    public int inform(long task, byte[] head) {
+        long stamp = enter();
+        if (stamp == 0) {
+            return GONE;
+        }
+        try {
+            return host.inform(task, head);
         } finally {
             lock.unlockRead(stamp);
         }
@@ -78,10 +105,27 @@ final class Gate implements Host {
         }
     }
 
-    /** As {@link #exchange}: of an event that it brought. */
+    /** Of an event that {@link #exchange} brought, whose task has not ended: then stopped() was not said. */
     @Override
-    public void fetch(long address, byte[] into) {
-        host.fetch(address, into);
+    public void fetch(long address, byte[] into, int offset, int length) {
+        host.fetch(address, into, offset, length);
+    }
+
+    /** As {@link #fetch}. */
+    @Override
+    public int pread(int fd, long position, byte[] into, int offset, int length) {
+        return host.pread(fd, position, into, offset, length);
+    }
+
+    /** As {@link #fetch}. */
+    @Override
+    public byte[] request(long address) {
+        return host.request(address);
+    }
+
+    @Override
+    public boolean hasHttp() {
+        return host.hasHttp();
     }
 
     /** True also once all is over. */

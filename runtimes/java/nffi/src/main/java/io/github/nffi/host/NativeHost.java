@@ -1,5 +1,6 @@
 package io.github.nffi.host;
 
+import java.io.FileDescriptor;
 import java.nio.ByteBuffer;
 
 /** The host behind libnffi_java.so. */
@@ -23,13 +24,23 @@ final class NativeHost implements Host {
     }
 
     @Override
-    public int reply(long task, int status, byte[] data) {
-        return Native.reply(table, task, status, data, data.length);
+    public int reply(long task, Outcome outcome) {
+        return Native.reply(table, task, outcome.status(), outcome.head(), outcome.trailers(), outcome.data());
     }
 
     @Override
-    public int write(long task, byte[] data, int offset, int length) {
-        return Native.write(table, task, data, offset, length);
+    public int write(long task, byte[] head, byte[] data, int offset, int length) {
+        return Native.write(table, task, head, data, offset, length);
+    }
+
+    @Override
+    public int file(long task, byte[] head, FileDescriptor file, long offset, long length) {
+        return Native.file(table, task, head, file, offset, length);
+    }
+
+    @Override
+    public int inform(long task, byte[] head) {
+        return Native.inform(table, task, head);
     }
 
     @Override
@@ -38,8 +49,23 @@ final class NativeHost implements Host {
     }
 
     @Override
-    public void fetch(long address, byte[] into) {
-        Native.fetch(address, into, into.length);
+    public void fetch(long address, byte[] into, int offset, int length) {
+        Native.fetch(address, into, offset, length);
+    }
+
+    @Override
+    public int pread(int fd, long position, byte[] into, int offset, int length) {
+        return Native.pread(fd, position, into, offset, length);
+    }
+
+    @Override
+    public byte[] request(long address) {
+        return Native.request(address);
+    }
+
+    @Override
+    public boolean hasHttp() {
+        return Native.hasHttp(table);
     }
 
     @Override

@@ -1,12 +1,15 @@
 package io.github.nffi.host;
 
-import io.github.nffi.NffiException;
+import io.github.nffi.http.Headers;
 import java.nio.charset.StandardCharsets;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
 
-/** How a task ends. */
-record Outcome(int status, byte[] data) {
+/**
+ * How a task ends. {@code head} and {@code trailers} are as {@link Heads} makes them: of an HTTP request only, and of no
+ * bytes where there are none, or none any more.
+ */
+record Outcome(int status, byte[] head, byte[] trailers, byte[] data) {
     static final byte[] NOTHING = {};
     static final Outcome CANCELLED = error(1, "cancelled");
 
@@ -14,15 +17,27 @@ record Outcome(int status, byte[] data) {
     private static final Outcome NO_MEMORY = error(1, "java.lang.OutOfMemoryError");
     /** For when not even its class can be told. */
     static final Outcome UNTOLD = error(1, "an error that cannot be described");
+    /** A request that is not of the kind that the handler takes. */
+    static final Outcome NOT_HTTP = error(1, "this runtime takes messages (nffi.call), not HTTP requests (nffi_pass)");
+    static final Outcome NOT_MESSAGES = error(1, "this runtime takes HTTP requests (nffi_pass), not messages (nffi.call)");
+    /** What a client gets to see of an HTTP handler's failure. */
+    static final Outcome INTERNAL_ERROR = new Outcome(0,
+            Heads.encode(500, Headers.of("Content-Type", "text/plain; charset=utf-8")), NOTHING,
+            "Internal Server Error".getBytes(StandardCharsets.US_ASCII));
     /** More are a circle. */
     private static final int MOST_WRAPPED = 16;
 
     static Outcome answer(byte[] data) {
-        return new Outcome(0, data == null ? NOTHING : data);
+        return new Outcome(0, NOTHING, NOTHING, data == null ? NOTHING : data);
     }
 
-    private static Outcome error(int status, String message) {
-        return new Outcome(status, message.getBytes(StandardCharsets.UTF_8));
+    static Outcome error(int status, String message) {
+        return new Outcome(status, NOTHING, NOTHING, message.getBytes(StandardCharsets.UTF_8));
+    }
+
+    /** Bytes in all. */
+    long length() {
+        return (long) head.length + trailers.length + data.length;
     }
 
     /**
@@ -31,9 +46,9 @@ record Outcome(int status, byte[] data) {
      */
     static Outcome failure(Throwable thrown, Task task) {
         try {
-            return described(unwrapped(thrown), task);
+            return task.failed(unwrapped(thrown));
         } catch (Throwable e) {
-            return wordless(e);
+            return task.failed(wordless(e));
         }
     }
 
@@ -60,18 +75,5 @@ record Outcome(int status, byte[] data) {
             cause = inner;
         }
         return cause;
-    }
-
-    private static Outcome described(Throwable cause, Task task) {
-        if (cause instanceof NffiException error) {
-            return error(error.status(), String.valueOf(error.getMessage()));
-        }
-        if (task.isCancelled()) {
-            // Interrupted, most likely, as it was meant to be; nobody gets the answer.
-            return CANCELLED;
-        }
-        Outcome outcome = error(1, Logs.text(cause));
-        task.service().logTrace(task, "", cause);
-        return outcome;
     }
 }

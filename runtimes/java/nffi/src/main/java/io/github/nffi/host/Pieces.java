@@ -1,11 +1,14 @@
 package io.github.nffi.host;
 
+import io.github.nffi.http.HttpOutput;
 import java.io.ByteArrayOutputStream;
+import java.io.FileDescriptor;
+import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.InterruptedIOException;
-import java.io.OutputStream;
 import java.io.UncheckedIOException;
+import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Objects;
 import java.util.concurrent.locks.Condition;
@@ -14,9 +17,12 @@ import java.util.concurrent.locks.ReentrantLock;
 /** A task's request and answer as pieces: the one side waits for READABLE, the other for WRITABLE. */
 final class Pieces {
     private static final int PIECE = 16 * 1024;
+    /** Of an HTTP answer: a slow client is felt before the next. */
+    private static final int MOST = 64 * 1024;
 
     private final Host host;
     private final long task;
+    private final int most;
 
     /** The piece that is being read, and how far. Null once {@link #input} has used it up. */
     private byte[] piece;
@@ -26,17 +32,29 @@ final class Pieces {
     private boolean taken;
 
     private Output output;
+    /** What goes before the first piece of an HTTP answer; of no bytes where it has gone, or there is none. */
+    private byte[] head = Outcome.NOTHING;
 
     /** Made when first needed: most tasks are one piece each way. Guarded by this. */
     private Signals signals;
     /** Why no piece comes or goes any more; null while they do. */
     private String closed;
 
+    /** Of a message. */
     Pieces(Host host, long task, byte[] first, boolean more) {
+        this(host, task, first, more, Integer.MAX_VALUE);
+    }
+
+    private Pieces(Host host, long task, byte[] first, boolean more, int most) {
         this.host = host;
         this.task = task;
         this.piece = first;
         this.more = more;
+        this.most = most;
+    }
+
+    static Pieces ofHttp(Host host, long task, boolean more) {
+        return new Pieces(host, task, Outcome.NOTHING, more, MOST);
     }
 
     private static final class Signals {
@@ -174,7 +192,38 @@ final class Pieces {
         return new Input();
     }
 
-    OutputStream output() {
+    /** An answer with this head comes in pieces. */
+    void begin(byte[] head) {
+        this.head = head;
+    }
+
+    /** Has the answer's head not gone yet? */
+    boolean headWaits() {
+        return head.length > 0;
+    }
+
+    byte[] takeHead() {
+        byte[] taken = head;
+        head = Outcome.NOTHING;
+        return taken;
+    }
+
+    void inform(byte[] head) throws IOException {
+        checkOpen();
+        if (host.inform(task, head) != Host.OK) {
+            throw goneError();
+        }
+    }
+
+    /** From here on both sides are the connection's bytes. */
+    void upgrade(byte[] head) throws IOException {
+        inform(head);
+        piece = Outcome.NOTHING;
+        read = 0;
+        more = true;
+    }
+
+    HttpOutput output() {
         if (output == null) {
             output = new Output();
         }
@@ -222,7 +271,7 @@ final class Pieces {
         }
     }
 
-    private final class Output extends OutputStream {
+    private final class Output extends HttpOutput {
         private final byte[] buffer = new byte[PIECE];
         private int used;
 
@@ -237,11 +286,13 @@ final class Pieces {
         @Override
         public void write(byte[] from, int offset, int length) throws IOException {
             Objects.checkFromIndexSize(offset, length, from.length);
-            if (length > PIECE - used) {
+            if (used > 0 && length > PIECE - used) {
                 flush();
             }
             if (length >= PIECE) {
-                send(from, offset, length);
+                for (int sent = 0; sent < length; sent += Math.min(most, length - sent)) {
+                    send(from, offset + sent, Math.min(most, length - sent));
+                }
             } else {
                 System.arraycopy(from, offset, buffer, used, length);
                 used += length;
@@ -250,20 +301,50 @@ final class Pieces {
 
         @Override
         public void flush() throws IOException {
-            if (used > 0) {
+            // A head alone goes with a piece of no bytes.
+            if (used > 0 || headWaits()) {
                 int length = used;
                 used = 0;
                 send(buffer, 0, length);
             }
         }
 
+        @Override
+        public void writeFile(Path file, long offset, long length) throws IOException {
+            try (FileInputStream open = Exchange.open(file)) {
+                writeFile(open.getFD(), offset, length);
+            }
+        }
+
+        @Override
+        public void writeFile(FileDescriptor file, long offset, long length) throws IOException {
+            if (used > 0) {
+                flush();
+            }
+            beforePiece();
+            int result = host.file(task, takeHead(), file, offset, length);
+            if (result == Host.BAD) {
+                checkOpen();
+                throw new IOException("no regular file, or it has not " + length + " bytes from " + offset + " on");
+            }
+            afterPiece(result);
+        }
+
         private void send(byte[] from, int offset, int length) throws IOException {
+            beforePiece();
+            afterPiece(host.write(task, takeHead(), from, offset, length));
+        }
+
+        private void beforePiece() throws IOException {
             checkOpen();
             Signals s = signals();
             s.lock.lock();
             s.writable = false;
             s.lock.unlock();
-            switch (host.write(task, from, offset, length)) {
+        }
+
+        private void afterPiece(int result) throws IOException {
+            switch (result) {
                 case Host.OK:
                     return;
                 case Host.FULL:

@@ -1,6 +1,5 @@
 package io.github.nffi.host;
 
-import io.github.nffi.Handler;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicInteger;
 
@@ -13,13 +12,13 @@ final class PoolLoop {
     private static final int DEFAULT_THREADS = 8;
 
     private final Service service;
-    private final Handler handler;
+    private final App.Blocking handler;
     private final int most;
     private final Closing closing;
     private final AtomicInteger running = new AtomicInteger();
     private final ConcurrentLinkedQueue<Task> waiting = new ConcurrentLinkedQueue<>();
 
-    PoolLoop(Service service, Handler handler, int threads) {
+    PoolLoop(Service service, App.Blocking handler, int threads) {
         this.service = service;
         this.handler = handler;
         this.most = threads == 0 ? DEFAULT_THREADS : threads;
@@ -43,8 +42,8 @@ final class PoolLoop {
             try {
                 while (batch.hasNext()) {
                     int kind = batch.next();
-                    if (kind == Host.CALL) {
-                        own = takeIn(batch, own);
+                    if (Host.isRequest(kind)) {
+                        own = takeIn(kind, batch, own);
                     } else if (kind == Host.STOP) {
                         stop = true;
                     } else {
@@ -59,8 +58,8 @@ final class PoolLoop {
     }
 
     /** The task for this thread to run, where it may run one and has none yet; all others wait. */
-    private Task takeIn(Batch batch, Task own) {
-        Task task = service.accept(batch);
+    private Task takeIn(int kind, Batch batch, Task own) {
+        Task task = service.accept(kind, batch);
         if (task != null && own == null && admit()) {
             return task;
         }

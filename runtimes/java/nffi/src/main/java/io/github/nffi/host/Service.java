@@ -1,8 +1,6 @@
 package io.github.nffi.host;
 
-import io.github.nffi.AsyncHandler;
 import io.github.nffi.Config;
-import io.github.nffi.Handler;
 import io.github.nffi.NffiException;
 import java.lang.reflect.InvocationTargetException;
 import java.net.URLClassLoader;
@@ -22,14 +20,14 @@ final class Service {
     private final Host host;
     private final Options options;
     private final URLClassLoader loader;
-    private final Object handler;
+    private final App app;
     private final ConcurrentHashMap<Long, Task> tasks = new ConcurrentHashMap<>();
 
-    Service(Host host, Options options, URLClassLoader loader, Object handler) {
+    Service(Host host, Options options, URLClassLoader loader, App app) {
         this.host = new Gate(host);
         this.options = options;
         this.loader = loader;
-        this.handler = handler;
+        this.app = app;
     }
 
     /** Loads the class, initialises it, starts the threads. */
@@ -43,7 +41,12 @@ final class Service {
         try {
             // What init starts inherits both.
             thread.setContextClassLoader(loader);
-            Service service = new Service(host, options, loader, instantiate(options, loader));
+            App app = App.of(instantiate(options, loader));
+            if (app.http() && !host.hasHttp()) {
+                throw new StartException("handler " + options.handler() + ": is an " + app.kind().getSimpleName()
+                        + ", and this host has no HTTP");
+            }
+            Service service = new Service(host, options, loader, app);
             OF_THREAD.set(service);
             Logs.add(service);
             try {
@@ -69,10 +72,7 @@ final class Service {
         String name = options.handler();
         try {
             Class<?> type = Class.forName(name, true, loader);
-            if (!Handler.class.isAssignableFrom(type) && !AsyncHandler.class.isAssignableFrom(type)) {
-                throw new StartException("handler " + name + ": implements neither " + Handler.class.getName() + " nor "
-                        + AsyncHandler.class.getName());
-            }
+            App.kind(type);
             var constructor = type.getDeclaredConstructor();
             constructor.setAccessible(true);
             return constructor.newInstance();
@@ -90,11 +90,7 @@ final class Service {
     private void initialise() throws StartException {
         Config own = options.own();
         try {
-            if (handler instanceof Handler blocking) {
-                blocking.init(own);
-            } else {
-                ((AsyncHandler) handler).init(own);
-            }
+            app.init().run(own);
         } catch (NffiException | IllegalArgumentException e) {
             // Meant for whoever wrote nginx.conf.
             throw new StartException(e.getMessage());
@@ -111,15 +107,16 @@ final class Service {
 
     private void startLoops() throws StartException {
         String name = options.handler().substring(options.handler().lastIndexOf('.') + 1);
-        if (handler instanceof AsyncHandler async) {
+        if (app.blocking() == null) {
             if (options.threads() == Options.VIRTUAL) {
-                throw new StartException("threads virtual: is for a Handler, " + options.handler() + " is an AsyncHandler");
+                throw new StartException("threads virtual: is for a Handler or an HttpHandler, " + options.handler()
+                        + " is an " + app.kind().getSimpleName());
             }
-            new EventLoop(this, new Starter.OfFutures(this, async)).start(name, Math.max(1, options.threads()));
+            new EventLoop(this, new Starter.OfFutures(this, app.async())).start(name, Math.max(1, options.threads()));
         } else if (options.threads() == Options.VIRTUAL) {
-            new EventLoop(this, new Starter.OfVirtualThreads(this, (Handler) handler)).start(name, 1);
+            new EventLoop(this, new Starter.OfVirtualThreads(this, app.blocking())).start(name, 1);
         } else {
-            new PoolLoop(this, (Handler) handler, options.threads()).start(name);
+            new PoolLoop(this, app.blocking(), options.threads()).start(name);
         }
     }
 
@@ -154,16 +151,21 @@ final class Service {
     }
 
     /** What the batch stands at becomes a task; null where that fails, for want of memory, and it has been answered. */
-    Task accept(Batch batch) {
+    Task accept(int kind, Batch batch) {
         long id = batch.task();
+        if (app.http() != (kind == Host.HTTP)) {
+            batch.answer(id, app.http() ? Outcome.NOT_MESSAGES : Outcome.NOT_HTTP);
+            return null;
+        }
         Task task = null;
         try {
-            task = new Task(this, id, batch.flags(), batch.deadline(), batch.data());
+            task = app.http() ? new Exchange(this, id, batch.flags(), batch.data())
+                    : new Call(this, id, batch.flags(), batch.deadline(), batch.data());
             tasks.put(id, task);
         } catch (Throwable e) {
             Outcome refusal = Outcome.refusal(e);
             if (task == null) {
-                batch.answer(id, refusal.status(), refusal.data());
+                batch.answer(id, refusal);
             } else {
                 // It may be in the map all the same, and cancelled by another thread.
                 finish(task, refusal, batch);
@@ -193,8 +195,8 @@ final class Service {
             return;
         }
         switch (kind) {
-            case Host.READABLE -> task.readable();
-            case Host.WRITABLE -> task.writable();
+            case Host.READABLE -> task.pieces.readable();
+            case Host.WRITABLE -> task.pieces.writable();
             case Host.CANCEL -> {
                 if (task.cancel()) {
                     send(task, Outcome.CANCELLED, batch);
@@ -207,7 +209,7 @@ final class Service {
     }
 
     /** Runs the handler here, and ends the task, come what may. {@code batch} is the calling thread's, or null. */
-    void run(Handler blocking, Task task, Batch batch) {
+    void run(App.Blocking blocking, Task task, Batch batch) {
         Outcome outcome = Outcome.UNTOLD;
         try {
             outcome = call(blocking, task);
@@ -216,21 +218,17 @@ final class Service {
         }
     }
 
-    private static Outcome call(Handler blocking, Task task) {
+    private static Outcome call(App.Blocking blocking, Task task) {
         try {
             CALL.set(task);
             task.runsHere();
-            return Outcome.answer(task.last(orNothing(blocking.call(task))));
+            return task.answered(blocking.run(task));
         } catch (Throwable e) {
             return Outcome.failure(e, task);
         } finally {
             task.ranHere();
             CALL.remove();
         }
-    }
-
-    static byte[] orNothing(byte[] answer) {
-        return answer == null ? Outcome.NOTHING : answer;
     }
 
     /** What throws. */
@@ -258,10 +256,11 @@ final class Service {
     /** Of a task that this thread has ended. What is in a batch goes out before its thread leaves the loop. */
     private void send(Task task, Outcome outcome, Batch batch) {
         try {
+            task.ending();
             if (batch == null) {
-                host.reply(task.id, outcome.status(), outcome.data());
+                host.reply(task.id, outcome);
             } else {
-                batch.answer(task.id, outcome.status(), outcome.data());
+                batch.answer(task.id, outcome);
             }
         } finally {
             // While it is there, stopped() is not said, and READABLE and WRITABLE find it.
@@ -285,11 +284,7 @@ final class Service {
     /** The last word. Runs on: the last thread of the runtime's loops. */
     void over() {
         try {
-            if (handler instanceof Handler blocking) {
-                blocking.close();
-            } else {
-                ((AsyncHandler) handler).close();
-            }
+            app.close().run();
         } catch (Throwable e) {
             logTrace(null, "close: ", e);
         }

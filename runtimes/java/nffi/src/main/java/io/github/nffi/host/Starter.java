@@ -1,7 +1,5 @@
 package io.github.nffi.host;
 
-import io.github.nffi.AsyncHandler;
-import io.github.nffi.Handler;
 import java.lang.reflect.InvocationTargetException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
@@ -13,7 +11,7 @@ interface Starter {
     void start(Task task, Batch batch);
 
     /** An asynchronous handler: called here, answered by its future. */
-    record OfFutures(Service service, AsyncHandler handler) implements Starter {
+    record OfFutures(Service service, App.Async handler) implements Starter {
         @Override
         public void start(Task task, Batch batch) {
             try {
@@ -25,7 +23,7 @@ interface Starter {
         }
 
         private void call(Task task, Batch batch) throws Exception {
-            CompletableFuture<byte[]> future = handler.call(task);
+            CompletableFuture<?> future = handler.begin(task);
             if (future == null) {
                 throw new NullPointerException("the handler returned null instead of a future");
             }
@@ -38,10 +36,10 @@ interface Starter {
             future.whenComplete((answer, e) -> finish(task, answer, e, null));
         }
 
-        private void finish(Task task, byte[] answer, Throwable e, Batch batch) {
+        private void finish(Task task, Object answer, Throwable e, Batch batch) {
             Outcome outcome;
             try {
-                outcome = e == null ? Outcome.answer(task.last(Service.orNothing(answer))) : Outcome.failure(e, task);
+                outcome = e == null ? task.answered(answer) : Outcome.failure(e, task);
             } catch (Throwable late) {
                 outcome = Outcome.failure(late, task);
             }
@@ -52,10 +50,10 @@ interface Starter {
     /** A blocking handler: a virtual thread for each call. */
     final class OfVirtualThreads implements Starter {
         private final Service service;
-        private final Handler handler;
+        private final App.Blocking handler;
         private final ExecutorService executor;
 
-        OfVirtualThreads(Service service, Handler handler) throws StartException {
+        OfVirtualThreads(Service service, App.Blocking handler) throws StartException {
             this.service = service;
             this.handler = handler;
             try {

@@ -1,48 +1,48 @@
 package io.github.nffi.host;
 
-import io.github.nffi.Request;
-import java.io.InputStream;
-import java.io.OutputStream;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 
 /**
- * A call between its CALL and its end.
+ * A request between its CALL or HTTP and its end.
  *
  * <pre>
  *   WAITING ──► RUNNING ──► ENDED
  *      └── cancelled ────────┘
  * </pre>
  */
-final class Task implements Request {
+abstract class Task {
     private enum State {
         WAITING, RUNNING, ENDED
     }
 
     final long id;
+    final Pieces pieces;
 
     private final Service service;
-    private final int flags;
-    private final long deadline;
-    private final Pieces pieces;
 
     /** Guarded by this, as all below. */
     private State state = State.WAITING;
     private volatile boolean cancelled;
     private Thread runner;
-    private CompletableFuture<byte[]> future;
+    private CompletableFuture<?> future;
     private List<Runnable> actions;
 
-    Task(Service service, long id, int flags, long deadline, byte[] data) {
+    Task(Service service, long id, Pieces pieces) {
         this.service = service;
         this.id = id;
-        this.flags = flags;
-        this.deadline = deadline;
-        this.pieces = new Pieces(service.host(), id, data, (flags & Host.MORE) != 0);
+        this.pieces = pieces;
     }
+
+    /** Of a handler that is done, with what it returned. May throw. */
+    abstract Outcome answered(Object result);
+
+    /** Of a handler that failed. May throw. */
+    abstract Outcome failed(Throwable cause);
+
+    /** As {@link #failed}, when nothing more can be told; needs no memory and throws nothing. */
+    abstract Outcome failed(Outcome wordless);
 
     Service service() {
         return service;
@@ -74,7 +74,7 @@ final class Task implements Request {
     }
 
     /** A cancel cancels the future. */
-    void runsAs(CompletableFuture<byte[]> future) {
+    void runsAs(CompletableFuture<?> future) {
         synchronized (this) {
             this.future = future;
             if (!cancelled) {
@@ -97,7 +97,7 @@ final class Task implements Request {
     /** The caller has gone. True where the task never ran: then it is over. Runs on: a loop's thread. */
     boolean cancel() {
         List<Runnable> now;
-        CompletableFuture<byte[]> running;
+        CompletableFuture<?> running;
         synchronized (this) {
             if (cancelled || state == State.ENDED) {
                 return false;
@@ -124,7 +124,7 @@ final class Task implements Request {
     }
 
     /** A future may be of a class of the handler's. */
-    private void cancel(CompletableFuture<byte[]> running) {
+    private void cancel(CompletableFuture<?> running) {
         try {
             running.cancel(true);
         } catch (Throwable e) {
@@ -140,45 +140,19 @@ final class Task implements Request {
         }
     }
 
+    /** Before the answer is sent: what the host lends is not touched any more. */
+    void ending() {
+    }
+
     /** After the answer: nothing would wake a thread of the handler's that waits for a piece. */
     void ended() {
         pieces.close("the request has been answered");
     }
 
-    void readable() {
-        pieces.readable();
-    }
-
-    void writable() {
-        pieces.writable();
-    }
-
-    /** What was written and not flushed is the first part of the last piece. */
-    byte[] last(byte[] answer) {
-        return pieces.last(answer);
-    }
-
-    @Override
-    public byte[] bytes() {
-        return pieces.all();
-    }
-
-    @Override
-    public InputStream input() {
-        return pieces.input();
-    }
-
-    @Override
-    public OutputStream output() {
-        return pieces.output();
-    }
-
-    @Override
     public boolean isCancelled() {
         return cancelled;
     }
 
-    @Override
     public void onCancel(Runnable action) {
         synchronized (this) {
             if (state == State.ENDED) {
@@ -193,16 +167,5 @@ final class Task implements Request {
             }
         }
         run(action);
-    }
-
-    @Override
-    public Optional<Duration> timeLeft() {
-        // Linux: System.nanoTime() is CLOCK_MONOTONIC, as the deadline is.
-        return deadline == 0 ? Optional.empty() : Optional.of(Duration.ofNanos(Math.max(0, deadline - System.nanoTime())));
-    }
-
-    @Override
-    public boolean isCast() {
-        return (flags & Host.CAST) != 0;
     }
 }
