@@ -5,6 +5,8 @@ import io.github.nffi.Config;
 import io.github.nffi.Handler;
 import io.github.nffi.NffiException;
 import io.github.nffi.Request;
+import io.github.nffi.http.HttpExchange;
+import io.github.nffi.http.HttpHandler;
 import java.nio.charset.StandardCharsets;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
@@ -210,5 +212,24 @@ final class Handlers {
     }
 
     static final class Neither {
+    }
+
+    static final class Both implements Handler, HttpHandler {
+        @Override
+        public void init(Config config) {
+        }
+
+        @Override
+        public byte[] call(Request request) {
+            return null;
+        }
+
+        @Override
+        public void handle(HttpExchange exchange) {
+        }
+
+        @Override
+        public void close() {
+        }
     }
 }

@@ -119,12 +119,12 @@ class ServiceTest {
     @Test
     void anErrorOfTheLoopLosesNeitherAnswersNorEvents() throws StartException {
         Options options = new Options("{}", "x", true, 1, "info", List.of(), new Config("{}", Map.of()));
-        Service service = new Service(host, options, Loaders.take(options), new Handlers.Async());
+        Service service = new Service(host, options, Loaders.take(options), App.of(new Handlers.Async()));
         started = true;
         List<Long> tasks = List.of(host.call("one"), host.call("two"), host.call("three"));
         new EventLoop(service, (task, batch) -> {
-            service.finish(task, Outcome.answer(task.bytes()), batch);
-            if (task.text().equals("two")) {
+            service.finish(task, Outcome.answer(task.pieces.all()), batch);
+            if (((Call) task).text().equals("two")) {
                 throw new StackOverflowError("of the loop");
             }
         }).start("loop", 1);
@@ -322,7 +322,7 @@ class ServiceTest {
             inside.countDown();
             assertDoesNotThrow(() -> leave.await());
         };
-        Thread other = new Thread(() -> service.host().reply(7, 0, new byte[0]));
+        Thread other = new Thread(() -> service.host().reply(7, Outcome.CANCELLED));
         other.start();
         inside.await();
         host.stop();
@@ -348,9 +348,11 @@ class ServiceTest {
         });
         service.log(null, Host.ERR, "late");
         Host gate = service.host();
-        assertEquals(Host.BAD, gate.reply(1, 0, new byte[0]));
-        assertEquals(Host.GONE, gate.write(1, new byte[0], 0, 0));
+        assertEquals(Host.BAD, gate.reply(1, Outcome.CANCELLED));
+        assertEquals(Host.GONE, gate.write(1, Outcome.NOTHING, new byte[0], 0, 0));
         int[] result = {Host.OK};
+        assertEquals(Host.GONE, gate.file(1, Outcome.NOTHING, null, 0, 0));
+        assertEquals(Host.GONE, gate.inform(1, Outcome.NOTHING));
         assertNull(gate.read(1, result));
         assertEquals(Host.GONE, result[0]);
         assertTrue(gate.cancelled(1));
@@ -363,7 +365,11 @@ class ServiceTest {
         assertStartFails("unknown option \"x\": neither the Java host nor " + Handlers.Blocking.class.getName() + " knows it",
                 Handlers.Blocking.class, "x", "1");
         assertStartFails("handler " + Handlers.Neither.class.getName()
-                + ": implements neither io.github.nffi.Handler nor io.github.nffi.AsyncHandler", Handlers.Neither.class);
+                + ": implements none of io.github.nffi.Handler, io.github.nffi.AsyncHandler, io.github.nffi.http.HttpHandler,"
+                + " io.github.nffi.http.AsyncHttpHandler", Handlers.Neither.class);
+        assertStartFails("handler " + Handlers.Both.class.getName()
+                + ": implements io.github.nffi.Handler, io.github.nffi.http.HttpHandler, and may be one of them only",
+                Handlers.Both.class);
         Options missing = new Options("{}", "no.Such", true, 1, "info", List.of(), new Config("{}", Map.of()));
         StartException e = assertThrows(StartException.class, () -> Service.start(host, missing));
         assertEquals("handler no.Such: no such class on class_path []", e.getMessage());
