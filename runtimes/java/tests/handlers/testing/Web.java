@@ -75,6 +75,7 @@ public final class Web implements HttpHandler {
                 out.write(new byte[(int) number(x, "after", 20)]);
                 if (request.query("flush") != null) {
                     out.flush();
+                    request.bytes();
                 }
                 throw new IllegalStateException("thrown too late");
             }
