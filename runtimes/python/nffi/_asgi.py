@@ -47,7 +47,7 @@ class Server(AsyncServer):
         self.lifespan = Lifespan(self.app)
         try:
             await self.lifespan.startup()
-            native = self._native()
+            native = self.served = self._native()
         except BaseException as error:
             await self.lifespan.end()
             self.started.set_exception(error)
@@ -105,6 +105,7 @@ class Server(AsyncServer):
         """What runs may end, then the app shuts down: all of it within the grace."""
         end = self.loop.time() + grace
         reserve = grace * SHUTDOWN if self.lifespan.task is not None else 0.0
+        self.served.going_away()
         if self.running:
             await asyncio.wait(list(self.running), timeout=max(end - reserve - self.loop.time(), 0))
         for task in list(self.running):

@@ -7,6 +7,7 @@
 //! | `eager`    | an asyncio task whose first step is taken at once                        |
 //! | `scope`    | the dict that says what the request is                                   |
 //! | `exchange` | one HTTP request: `receive` and `send`                                   |
+//! | `socket`   | one WebSocket: `receive` and `send`                                       |
 //! | `message`  | what is in the dicts that an app sends                                   |
 //! | `waiting`  | what `receive()` and `send()` return, to be awaited                      |
 //! | `gil`      | a value that the GIL guards                                              |
@@ -19,6 +20,7 @@ mod gil;
 mod message;
 mod scope;
 mod server;
+mod socket;
 mod waiting;
 
 pub use self::server::Server;

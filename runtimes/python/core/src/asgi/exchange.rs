@@ -7,14 +7,14 @@ use pyo3::{
     exceptions::{PyMemoryError, PyRuntimeError, PyTypeError},
     intern,
     prelude::*,
-    types::{PyBytes, PyDict, PyString},
+    types::PyBytes,
 };
 
 use super::{
     gil::Gil,
-    message::Message,
+    message::{Message, event},
     server::Core,
-    waiting::{Target, Waiting, What},
+    waiting::{Target, Waiting, What, wake},
 };
 use crate::{
     http::{Body, Next, Request},
@@ -63,16 +63,6 @@ pub struct Exchange {
     deadline: u64,
     is_head: bool,
     state: Gil<State>,
-}
-
-/// What is left to do after an event, without the state borrowed.
-fn wake(py: Python<'_>, futures: Vec<Py<PyAny>>) -> PyResult<()> {
-    for future in futures {
-        if !future.call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
-            future.call_method1(py, intern!(py, "set_result"), (py.None(),))?;
-        }
-    }
-    Ok(())
 }
 
 impl Exchange {
@@ -148,7 +138,7 @@ impl Exchange {
             (state.full, state.gone)
         };
         match (full, gone) {
-            (_, true) => Err(self.disconnected(py)),
+            (_, true) => Err(self.core.disconnected(py)),
             (true, _) => Ok(None),
             (false, _) => Ok(Some(py.None())),
         }
@@ -158,7 +148,7 @@ impl Exchange {
         let mut state = self.state.borrow(py);
         if state.gone || state.stage == Stage::Done {
             drop(state);
-            return message(py, intern!(py, "http.disconnect"), |_| Ok(())).map(Some);
+            return event(py, intern!(py, "http.disconnect"), |_| Ok(())).map(Some);
         }
         if state.received {
             return Ok(None);
@@ -185,16 +175,11 @@ impl Exchange {
         };
         state.received = !more;
         drop(state);
-        message(py, intern!(py, "http.request"), |dict| {
+        event(py, intern!(py, "http.request"), |dict| {
             dict.set_item(intern!(py, "body"), body)?;
             dict.set_item(intern!(py, "more_body"), more)
         })
         .map(Some)
-    }
-
-    fn disconnected(&self, py: Python<'_>) -> PyErr {
-        let made = self.core.disconnected.bind(py).call1(("the client has gone",));
-        made.map_or_else(|error| error, PyErr::from_value)
     }
 
     // ---- the answer ---------------------------------------------------------------------------
@@ -212,13 +197,13 @@ impl Exchange {
         let trailers = message.flag(intern!(py, "trailers"))?;
         let expected = headers.content_length()?;
         if self.state.borrow(py).gone {
-            return Err(self.disconnected(py));
+            return Err(self.core.disconnected(py));
         }
         match self.shared.host.http_head(self.task, status, &headers.lines()) {
             abi::NFFI_OK => {}
             abi::NFFI_GONE => {
                 self.state.borrow(py).gone = true;
-                return Err(self.disconnected(py));
+                return Err(self.core.disconnected(py));
             }
             _ => return Err(headers.refused()),
         }
@@ -254,7 +239,7 @@ impl Exchange {
             Some(abi::NFFI_GONE) => {
                 state.gone = true;
                 drop(state);
-                return Err(self.disconnected(py));
+                return Err(self.core.disconnected(py));
             }
             Some(_) => return Err(PyRuntimeError::new_err("the host has refused a piece of the answer")),
             None => return Err(PyMemoryError::new_err("no memory for a piece of the answer")),
@@ -272,7 +257,7 @@ impl Exchange {
             (state.gone, state.bodiless, state.trailers)
         };
         if gone {
-            return Err(self.disconnected(py));
+            return Err(self.core.disconnected(py));
         }
         self.count(py, body.len(), !more)?;
         let body = if bodiless { &[][..] } else { body };
@@ -307,7 +292,7 @@ impl Exchange {
             (state.gone, state.bodiless, state.trailers)
         };
         if gone {
-            return Err(self.disconnected(py));
+            return Err(self.core.disconnected(py));
         }
         self.count(py, usize::try_from(len).unwrap_or(usize::MAX), true)?;
         if !bodiless && len > 0 {
@@ -332,7 +317,7 @@ impl Exchange {
             abi::NFFI_OK => self.finish_with(py, 0, b""),
             abi::NFFI_GONE => {
                 self.state.borrow(py).gone = true;
-                Err(self.disconnected(py))
+                Err(self.core.disconnected(py))
             }
             _ => Err(headers.refused()),
         }
@@ -383,17 +368,6 @@ impl Exchange {
         }
         self.finish_with(py, 1, why.as_bytes())
     }
-}
-
-fn message(
-    py: Python<'_>,
-    kind: &Bound<'_, PyString>,
-    fill: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()>,
-) -> PyResult<Py<PyAny>> {
-    let dict = PyDict::new(py);
-    dict.set_item(intern!(py, "type"), kind)?;
-    fill(&dict)?;
-    Ok(dict.into_any().unbind())
 }
 
 #[pymethods]

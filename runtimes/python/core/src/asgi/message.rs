@@ -41,7 +41,7 @@ impl<'py> Message<'py> {
 
     /// An entry of bytes, or of what has a buffer; none where it is missing.
     pub fn bytes(&self, key: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        self.get(key)?.map(|value| as_bytes(value, key)).transpose()
+        self.get(key)?.filter(|value| !value.is_none()).map(|value| as_bytes(value, key)).transpose()
     }
 
     pub fn headers(&self) -> PyResult<Headers<'py>> {
@@ -52,6 +52,18 @@ impl<'py> Message<'py> {
         }
         Ok(headers)
     }
+}
+
+/// A message for the app.
+pub fn event(
+    py: Python<'_>,
+    kind: &Bound<'_, PyString>,
+    fill: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()>,
+) -> PyResult<Py<PyAny>> {
+    let dict = PyDict::new(py);
+    dict.set_item(intern!(py, "type"), kind)?;
+    fill(&dict)?;
+    Ok(dict.into_any().unbind())
 }
 
 pub fn type_name(value: &Bound<'_, PyAny>) -> String {

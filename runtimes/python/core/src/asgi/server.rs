@@ -7,11 +7,13 @@ use std::{
 };
 
 use nffi_abi as abi;
+use nffi_websocket::{Refusal, handshake, is_websocket};
 use pyo3::{intern, prelude::*, types::PyDict};
 
-use super::{eager::Tasks, exchange::Exchange, gil::Gil, scope::Scopes, waiting::Done};
+use super::{eager::Tasks, exchange::Exchange, gil::Gil, scope::Scopes, socket::Socket, waiting::Done};
 use crate::{
-    http::{self, Request},
+    host::Host,
+    http::{self, Line, Request},
     runtime::Shared,
 };
 
@@ -19,13 +21,17 @@ use crate::{
 pub struct Core {
     pub create_future: Py<PyAny>,
     /// The exception of a `send` whose client has gone.
-    pub disconnected: Py<PyAny>,
+    disconnected: Py<PyAny>,
+    pub ws_max_size: usize,
     pub done: Py<Done>,
     call_soon: Py<PyAny>,
     turn: Gil<Turn>,
     /// Requests whose apps still run, and whose tasks have not ended.
-    live: Gil<HashMap<u64, Py<Exchange>>>,
+    live: Gil<HashMap<u64, Live>>,
+    /// Methods of the server's.
     flush: Gil<Option<Py<PyAny>>>,
+    expired: Gil<Option<Py<PyAny>>>,
+    call_later: Py<PyAny>,
 }
 
 /// What is to be done at the end of a batch, or of the loop's turn.
@@ -37,7 +43,40 @@ struct Turn {
     heads: Vec<Py<Exchange>>,
 }
 
+enum Live {
+    Http(Py<Exchange>),
+    WebSocket(Py<Socket>),
+}
+
+impl Live {
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Http(exchange) => Self::Http(exchange.clone_ref(py)),
+            Self::WebSocket(socket) => Self::WebSocket(socket.clone_ref(py)),
+        }
+    }
+
+    fn event(&self, py: Python<'_>, kind: u32) -> PyResult<()> {
+        match self {
+            Self::Http(exchange) => exchange.get().event(py, kind),
+            Self::WebSocket(socket) => socket.get().event(py, kind),
+        }
+    }
+}
+
 impl Core {
+    /// What a `send` raises.
+    pub fn disconnected(&self, py: Python<'_>) -> PyErr {
+        let made = self.disconnected.bind(py).call1(("the client has gone",));
+        made.map_or_else(|error| error, PyErr::from_value)
+    }
+
+    /// Asks for `expired` of the task's WebSocket.
+    pub fn later(&self, py: Python<'_>, seconds: f64, task: u64) -> PyResult<()> {
+        let expired = self.expired.borrow(py).as_ref().map(|expired| expired.clone_ref(py));
+        expired.map_or(Ok(()), |expired| self.call_later.call1(py, (seconds, expired, task)).map(drop))
+    }
+
     /// The task has ended.
     pub fn over(&self, py: Python<'_>, task: u64) {
         let exchange = self.live.borrow(py).remove(&task);
@@ -99,6 +138,9 @@ impl Server {
             turn: Gil::default(),
             live: Gil::default(),
             flush: Gil::default(),
+            expired: Gil::default(),
+            call_later: event_loop.getattr("call_later")?.unbind(),
+            ws_max_size: option("ws_max_size")?.extract()?,
         };
         let server = Py::new(
             py,
@@ -115,7 +157,9 @@ impl Server {
             },
         )?;
         let flush = server.bind(py).getattr("flush")?.unbind();
+        let expired = server.bind(py).getattr("_expired")?.unbind();
         server.get().core.flush.borrow(py).replace(flush);
+        server.get().core.expired.borrow(py).replace(expired);
         Ok(server)
     }
 
@@ -128,8 +172,8 @@ impl Server {
             }
             abi::NFFI_STOP => self.stop.call0(py).map(drop),
             kind => {
-                let exchange = self.core.live.borrow(py).get(&event.task).map(|exchange| exchange.clone_ref(py));
-                exchange.map_or(Ok(()), |exchange| exchange.get().event(py, kind))
+                let live = self.core.live.borrow(py).get(&event.task).map(|live| live.clone_ref(py));
+                live.map_or(Ok(()), |live| live.event(py, kind))
             }
         }
     }
@@ -140,17 +184,57 @@ impl Server {
             http::refuse(&self.shared.host, event.task, "the host's requests are not of this runtime's version");
             return Ok(());
         };
+        if request.head.may_upgrade() {
+            let headers: Vec<_> = request.head.headers().collect();
+            if is_websocket(&headers) {
+                return self.begin_websocket(py, &request, &headers);
+            }
+        }
         let exchange = Exchange::new(Arc::clone(&self.shared), Arc::clone(&self.core), &request, event.deadline);
         // From here on it is the exchange that ends the task.
         let exchange = Bound::new(py, exchange)?;
         let scope = self.scopes.http(py, &request.head)?;
-        let (receive, send) = (exchange.getattr(intern!(py, "receive"))?, exchange.getattr(intern!(py, "send"))?);
-        let coroutine = self.serve.bind(py).call1((&exchange, scope, receive, send))?;
-        self.set_request.call1(py, (&exchange,))?;
-        let task = self.tasks.start(py, coroutine)?;
+        let task = self.run(py, exchange.as_any(), scope)?;
         if !exchange.get().is_over(py) {
-            self.core.live.borrow(py).insert(event.task, exchange.clone().unbind());
+            self.core.live.borrow(py).insert(event.task, Live::Http(exchange.unbind()));
         }
+        self.keep(&task)
+    }
+
+    fn begin_websocket(&self, py: Python<'_>, request: &Request<'_>, headers: &[(&[u8], &[u8])]) -> PyResult<()> {
+        let number = request.task;
+        let accept = match handshake(request.head.method(), headers) {
+            Ok(accept) => accept,
+            Err(refusal) => {
+                refuse(&self.shared.host, number, &refusal);
+                return Ok(());
+            }
+        };
+        let socket = Socket::new(Arc::clone(&self.shared), Arc::clone(&self.core), number, accept);
+        let socket = Bound::new(py, socket)?;
+        let scope = self.scopes.websocket(py, &request.head)?;
+        let task = self.run(py, socket.as_any(), scope)?;
+        if !socket.get().is_over(py) {
+            self.core.live.borrow(py).insert(number, Live::WebSocket(socket.unbind()));
+        }
+        self.keep(&task)
+    }
+
+    /// The app's task, after its first step.
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &Bound<'py, PyAny>,
+        scope: Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (receive, send) = (exchange.getattr(intern!(py, "receive"))?, exchange.getattr(intern!(py, "send"))?);
+        let coroutine = self.serve.bind(py).call1((exchange, scope, receive, send))?;
+        self.set_request.call1(py, (exchange,))?;
+        self.tasks.start(py, coroutine)
+    }
+
+    fn keep(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = task.py();
         if !task.call_method0(intern!(py, "done"))?.is_truthy()? {
             self.running.call1(py, (task,))?;
         }
@@ -158,8 +242,36 @@ impl Server {
     }
 }
 
+/// The answer to a request for a WebSocket that does it wrongly.
+fn refuse(host: &Host, task: u64, refusal: &Refusal) {
+    let mut lines: Vec<_> =
+        refusal.headers.iter().map(|(name, value)| Line::new(name.as_bytes(), value.as_bytes())).collect();
+    lines.push(Line::new(b"content-type", b"text/plain; charset=utf-8"));
+    host.http_head(task, i32::from(refusal.status), &lines);
+    host.reply(host.answer(task, 0, format!("{}\n", refusal.text).as_bytes()));
+}
+
 #[pymethods]
 impl Server {
+    /// The runtime stops: so do its WebSockets.
+    fn going_away(&self, py: Python<'_>) -> PyResult<()> {
+        let all: Vec<_> = self.core.live.borrow(py).values().map(|live| live.clone_ref(py)).collect();
+        for live in all {
+            if let Live::WebSocket(socket) = live {
+                socket.get().going_away(py)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn _expired(&self, py: Python<'_>, task: u64) -> PyResult<()> {
+        let live = self.core.live.borrow(py).get(&task).map(|live| live.clone_ref(py));
+        match live {
+            Some(Live::WebSocket(socket)) => socket.get().expired(py),
+            _ => Ok(()),
+        }
+    }
+
     /// The host's descriptor is readable: takes one batch. It stays readable where there is more.
     fn on_readable(&self, py: Python<'_>) {
         let mut events = std::mem::take(&mut *self.events.borrow(py));
@@ -175,6 +287,7 @@ impl Server {
             }
         }
         self.flush(py);
+        let _ = self.set_request.call1(py, (py.None(),));
         *self.events.borrow(py) = events;
     }
 

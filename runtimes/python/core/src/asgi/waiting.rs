@@ -8,7 +8,7 @@ use pyo3::{
     types::PyTuple,
 };
 
-use super::{exchange::Exchange, gil::Gil};
+use super::{exchange::Exchange, gil::Gil, socket::Socket};
 
 /// What is waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +22,7 @@ pub enum What {
 /// Something that can be waited for.
 pub enum Target {
     Http(Py<Exchange>),
+    WebSocket(Py<Socket>),
 }
 
 impl Target {
@@ -29,6 +30,7 @@ impl Target {
     fn take(&self, py: Python<'_>, what: What) -> PyResult<Option<Py<PyAny>>> {
         match self {
             Self::Http(exchange) => exchange.get().take(py, what),
+            Self::WebSocket(socket) => socket.get().take(py, what),
         }
     }
 
@@ -36,8 +38,19 @@ impl Target {
     fn future<'py>(&self, py: Python<'py>, what: What) -> PyResult<Bound<'py, PyAny>> {
         match self {
             Self::Http(exchange) => exchange.get().future(py, what),
+            Self::WebSocket(socket) => socket.get().future(py, what),
         }
     }
+}
+
+/// Tells who waits, with nothing borrowed.
+pub fn wake(py: Python<'_>, futures: Vec<Py<PyAny>>) -> PyResult<()> {
+    for future in futures {
+        if !future.call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
+            future.call_method1(py, intern!(py, "set_result"), (py.None(),))?;
+        }
+    }
+    Ok(())
 }
 
 /// An await that may wait.
