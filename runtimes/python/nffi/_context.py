@@ -9,7 +9,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._native import Request, Runtime
+    from ._native import Request, Runtime, WsgiRequest
+
+    AnyRequest = Request | WsgiRequest
 
 log = logging.getLogger("nffi")
 
@@ -55,10 +57,10 @@ class App:
 
 
 current_app: ContextVar[App] = ContextVar("nffi.app")
-current_request: ContextVar[Request] = ContextVar("nffi.request")
+current_request: ContextVar[AnyRequest] = ContextVar("nffi.request")
 
 
-def request() -> Request:
+def request() -> AnyRequest:
     """The request that the running code works on."""
     try:
         return current_request.get()

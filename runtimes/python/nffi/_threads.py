@@ -40,7 +40,7 @@ class ThreadServer:
         self.lock = threading.Lock()
 
     def start(self) -> None:
-        self.native.start_polling(self.app.threads, self.app.grace)
+        self.native.start_polling(self.app.threads, self.app.grace, self.app.interface == "wsgi")
         for number in range(self.app.threads):
             # Daemons: one that a handler holds up does not hold up the process.
             threading.Thread(target=self._serve, name=f"{self.app.module}-{number}", daemon=True).start()

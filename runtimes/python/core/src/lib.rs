@@ -10,6 +10,7 @@
 //! | `pool`    | the threads of `def` handlers: one that polls, and those that work        |
 //! | `bytes`   | bytes into Python and out of it                                           |
 //! | `asgi`    | ASGI apps: their requests, natively                                        |
+//! | `wsgi`    | a request of a WSGI app as a Python object                                |
 //! | `package` | the Python package `nffi`, whose sources are in this library              |
 //! | `seed`    | calls the init functions of lua-resty-ffi's libraries                     |
 //!
@@ -25,6 +26,7 @@ mod pool;
 mod request;
 mod runtime;
 mod seed;
+mod wsgi;
 
 use std::{
     ffi::{c_char, c_int, c_void},
@@ -44,6 +46,8 @@ mod native {
     use crate::request::Request;
     #[pymodule_export]
     use crate::runtime::Runtime;
+    #[pymodule_export]
+    use crate::wsgi::WsgiRequest;
 }
 
 /// Runs `nffi._start.start(runtime, options)`, which returns None or what went wrong.

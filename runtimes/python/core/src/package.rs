@@ -11,7 +11,7 @@ use pyo3::{exceptions::PyMemoryError, prelude::*, sync::PyOnceLock, types::PyByt
 use crate::bytes::copied;
 
 /// In the order of their imports.
-const SOURCES: [(&str, &str); 9] = [
+const SOURCES: [(&str, &str); 11] = [
     ("nffi", include_str!("../../nffi/__init__.py")),
     ("nffi._context", include_str!("../../nffi/_context.py")),
     ("nffi._logging", include_str!("../../nffi/_logging.py")),
@@ -20,6 +20,8 @@ const SOURCES: [(&str, &str); 9] = [
     ("nffi._threads", include_str!("../../nffi/_threads.py")),
     ("nffi._asgi", include_str!("../../nffi/_asgi.py")),
     ("nffi._lifespan", include_str!("../../nffi/_lifespan.py")),
+    ("nffi._wsgi_io", include_str!("../../nffi/_wsgi_io.py")),
+    ("nffi._wsgi", include_str!("../../nffi/_wsgi.py")),
     ("nffi._start", include_str!("../../nffi/_start.py")),
 ];
 

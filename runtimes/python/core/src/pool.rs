@@ -18,7 +18,7 @@ use pyo3::Python;
 
 use crate::{host::Host, http, runtime::Shared};
 
-/// An NFFI_CALL on its way to a worker.
+/// An NFFI_CALL or an NFFI_HTTP on its way to a worker.
 pub struct Call(pub abi::nffi_event);
 
 // SAFETY: its data is the host's and stays until the task ends.
@@ -34,6 +34,8 @@ pub struct Pool {
 
 #[derive(Default)]
 struct State {
+    /// The handler is a web app: it takes NFFI_HTTP, and no NFFI_CALL.
+    is_app: bool,
     calls: VecDeque<Call>,
     /// Workers that wait for work.
     idle: usize,
@@ -69,8 +71,11 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn start(shared: Arc<Shared>, workers: usize, grace: Duration) -> io::Result<()> {
-        shared.pool.lock().workers = workers;
+    pub fn start(shared: Arc<Shared>, workers: usize, grace: Duration, is_app: bool) -> io::Result<()> {
+        {
+            let mut state = shared.pool.lock();
+            (state.workers, state.is_app) = (workers, is_app);
+        }
         let poll = move || {
             let mut events = Vec::new();
             while !shared.pool.lock().stopping {
@@ -89,8 +94,9 @@ impl Pool {
         let mut news = false;
         for event in events.drain(..) {
             match event.kind {
-                abi::NFFI_CALL => state.calls.push_back(Call(event)),
-                abi::NFFI_HTTP => http::refuse(host, event.task, http::NO_HTTP),
+                abi::NFFI_CALL if state.is_app => http::refuse(host, event.task, http::NO_MESSAGES),
+                abi::NFFI_HTTP if !state.is_app => http::refuse(host, event.task, http::NO_HTTP),
+                abi::NFFI_CALL | abi::NFFI_HTTP => state.calls.push_back(Call(event)),
                 abi::NFFI_STOP => {
                     state.stopping = true;
                     self.work.notify_all();

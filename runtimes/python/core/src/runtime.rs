@@ -15,6 +15,7 @@ use crate::{
     http,
     pool::Pool,
     request::Request,
+    wsgi::WsgiRequest,
 };
 
 /// How long an answer may wait for others. A handler that computes holds up the loop, and with it
@@ -146,10 +147,10 @@ impl Runtime {
     // For threads
 
     /// Starts the thread that polls for `workers` threads. grace: seconds, how long it waits for
-    /// them after STOP.
-    fn start_polling(&self, workers: usize, grace: f64) -> PyResult<()> {
+    /// them after STOP. is_app: they take HTTP requests, not messages.
+    fn start_polling(&self, workers: usize, grace: f64, is_app: bool) -> PyResult<()> {
         let grace = Duration::try_from_secs_f64(grace).unwrap_or(Duration::ZERO);
-        Ok(Pool::start(Arc::clone(&self.0), workers, grace)?)
+        Ok(Pool::start(Arc::clone(&self.0), workers, grace, is_app)?)
     }
 
     /// The next request; waits for it. None: the thread is to end.
@@ -157,6 +158,17 @@ impl Runtime {
         loop {
             let event = self.0.pool.next(py, &self.0.host)?;
             let request = Request::receive(py, &self.0, &event.0);
+            if request.is_some() {
+                return request;
+            }
+        }
+    }
+
+    /// The next HTTP request of a WSGI app, as `next_request`.
+    fn next_wsgi(&self, py: Python<'_>) -> Option<Py<WsgiRequest>> {
+        loop {
+            let event = self.0.pool.next(py, &self.0.host)?;
+            let request = WsgiRequest::receive(py, &self.0, &event.0);
             if request.is_some() {
                 return request;
             }
