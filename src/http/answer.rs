@@ -237,6 +237,10 @@ unsafe fn send_head(exchange: *mut Exchange, head: Box<Head>, batch: &Batch) -> 
             (*r).set_allow_ranges(1);
             (*r).set_single_range(1);
             (*r).set_disable_not_modified(0);
+            // nginx says so itself.
+            if let Some(header) = (*r).headers_out.accept_ranges.as_mut() {
+                header.hash = 0;
+            }
         }
         let rc = ngx_http_send_header(r);
         if rc == FAILED || rc > NGX_OK as ngx_int_t {

@@ -138,7 +138,9 @@ unsafe fn body_of<'a>(r: *mut ngx_http_request_t) -> Result<Body<'a>, &'static s
         let Some(body) = request.request_body.as_mut() else { return Ok(found) };
         if request.request_body_no_buffering() != 0 {
             found.more = true;
-            found.length = request.headers_in.content_length_n.max(-1);
+            // Of a chunked body nginx counts there what has come so far.
+            let chunked = request.headers_in.chunked() != 0;
+            found.length = if chunked { -1 } else { request.headers_in.content_length_n.max(-1) };
             return Ok(found);
         }
         if (*request.main).reading_body() != 0 {
