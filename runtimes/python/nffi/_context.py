@@ -9,9 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._native import Request, Runtime, WsgiRequest
-
-    AnyRequest = Request | WsgiRequest
+    from ._native import Request, Runtime
 
 log = logging.getLogger("nffi")
 
@@ -57,10 +55,10 @@ class App:
 
 
 current_app: ContextVar[App] = ContextVar("nffi.app")
-current_request: ContextVar[AnyRequest] = ContextVar("nffi.request")
+current_request: ContextVar[Request] = ContextVar("nffi.request")
 
 
-def request() -> AnyRequest:
+def request() -> Request:
     """The request that the running code works on."""
     try:
         return current_request.get()

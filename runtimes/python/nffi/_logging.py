@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ._context import App, current_app, current_request
 
 if TYPE_CHECKING:
-    from ._context import AnyRequest
+    from ._native import Request, WsgiRequest
 
 # Of syslog.
 ERR, WARN, INFO, DEBUG = 3, 4, 6, 7
@@ -29,7 +29,7 @@ def _level(number: int) -> int:
     return INFO if number >= logging.INFO else DEBUG
 
 
-def write(level: int, message: str, app: App | None = None, request: AnyRequest | None = None) -> bool:
+def write(level: int, message: str, app: App | None = None, request: Request | WsgiRequest | None = None) -> bool:
     """A line, or several, with the request, else the running one. False where there is no host to tell."""
     request = request or current_request.get(None)
     task = request.task if request is not None else 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._context import App, current_request, described
 from ._logging import WARN, write, write_exception
-from ._streams import FULL, OK, WRITABLE
+from ._streams import FULL, GONE, OK, WRITABLE
 from ._threads import ThreadServer
 from ._wsgi_io import ClientGone, Errors, FileWrapper, body
 
@@ -26,10 +26,21 @@ JOINED = 65536
 class Answer:
     """One answer on its way. Its head is sent with the first bytes of the body, or with the end."""
 
-    __slots__ = ("ended", "head_sent", "headers", "is_head", "left", "native", "request", "status", "wants_body")
+    __slots__ = (
+        "ended",
+        "errors",
+        "head_sent",
+        "headers",
+        "is_head",
+        "left",
+        "native",
+        "request",
+        "status",
+        "wants_body",
+    )
 
-    def __init__(self, native: Any, request: WsgiRequest) -> None:
-        self.native, self.request = native, request
+    def __init__(self, native: Any, request: WsgiRequest, errors: Errors) -> None:
+        self.native, self.request, self.errors = native, request, errors
         self.is_head = request.is_head
         self.status = 0
         self.headers: list[tuple[str, str]] | None = None
@@ -39,7 +50,7 @@ class Answer:
         self.left: int | None = None
 
     def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
+        self, status: str, response_headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         if exc_info is not None:
             try:
@@ -56,10 +67,10 @@ class Answer:
             raise ValueError(f'a status is of the kind "200 OK", not {status!r}')
         if code < "200":
             raise ValueError(f"{status!r} is no status to end a request with")
-        if not isinstance(headers, list):
-            raise TypeError(f"headers are a list of (name, value), not {type(headers).__name__}")
-        length = self.request._set_head(int(code), headers)
-        self.status, self.headers = int(code), headers
+        if not isinstance(response_headers, list):
+            raise TypeError(f"headers are a list of (name, value), not {type(response_headers).__name__}")
+        length = self.request._set_head(int(code), response_headers)
+        self.status, self.headers = int(code), response_headers
         self.wants_body = code not in ("204", "304") and not self.is_head
         self.left = length if length >= 0 and self.wants_body else None
         return self.write
@@ -85,19 +96,14 @@ class Answer:
             self.left -= len(data)
             self._put(self.request._write, data)
         else:
-            surplus, data = len(data) - self.left, data[: self.left]
-            self.left = 0
-            self.end(data)
-            if surplus:
-                self._complain()
+            self._end_with(data)
 
     def send_all(self, pieces: Iterable[bytes]) -> None:
-        kind = type(pieces)
-        if kind is FileWrapper:
+        if type(pieces) is FileWrapper:
             part = pieces.part()
             if part is not None and self._send_file(*part):
                 return
-        elif kind is list or kind is tuple:
+        elif type(pieces) is list or type(pieces) is tuple:
             # Nothing is computed any more while it is sent.
             if len(pieces) == 1:
                 self._send_last(pieces[0])
@@ -110,12 +116,12 @@ class Answer:
                 raise TypeError(f"a WSGI app's answer is made of bytes, not {type(piece).__name__}")
             if not piece:
                 continue
-            if not self.ended:
-                self.send(piece)
-            elif not self.wants_body:
+            if self.ended:
+                if self.wants_body:
+                    self._complain()
                 return
-            else:
-                self._complain()
+            self.send(piece)
+            if not self.wants_body:
                 return
         if not self.ended:
             self._check_head()
@@ -129,16 +135,18 @@ class Answer:
                 self._complain()
             return
         self._check_head()
-        if self.left is not None and len(data) > self.left:
-            data = data[: self.left]
-            self.end(data)
-            self._complain()
-        elif self.wants_body:
-            self.end(data)
+        if self.wants_body:
+            self._end_with(data)
         else:
             if data and not self.head_sent and self.is_head and not self._has_length():
-                self.request._set_head(self.status, [*self.headers, ("Content-Length", str(len(data)))])  # type: ignore[misc]
+                self._set_length(len(data))
             self.end()
+
+    def _end_with(self, data: bytes) -> None:
+        if self.left is not None and len(data) > self.left:
+            self._complain()
+            data = data[: self.left]
+        self.end(data)
 
     def _send_file(self, descriptor: int, offset: int, length: int) -> bool:
         """False where nothing was sent and the file has to be read."""
@@ -147,10 +155,16 @@ class Answer:
             return False
         if self.left is not None:
             length = min(length, self.left)
+        elif not self.head_sent:
+            # So that nginx can answer with ranges of it, too.
+            self._set_length(length)
         if length:
             self._put(self.request._send_file, os.dup(descriptor), offset, length)
         self.end()
         return True
+
+    def _set_length(self, length: int) -> None:
+        self.request._set_head(self.status, [*(self.headers or ()), ("Content-Length", str(length))])
 
     def _has_length(self) -> bool:
         return any(name.lower() == "content-length" for name, _ in self.headers or ())
@@ -169,14 +183,17 @@ class Answer:
             if code == FULL:
                 if self.native.wait(task, WRITABLE, seen) is None:
                     raise ClientGone
-            elif code != OK:
+            elif code == GONE:
                 raise ClientGone
+            elif code != OK:
+                raise RuntimeError("nginx does not take this part of the answer; see the line before")
         finally:
             self.native.unwatch(task, WRITABLE)
 
     def end(self, data: bytes = b"") -> None:
         """The last bytes. The head goes with them where it has not been sent."""
         self.head_sent = self.ended = True
+        self.errors.finish()
         self.request._finish(data)
 
     def fail(self, error: BaseException) -> None:
@@ -184,6 +201,7 @@ class Answer:
         if self.ended:
             return
         self.ended = True
+        self.errors.finish()
         if isinstance(error, ClientGone):
             self.request._fail(1, "the client has gone")
         elif self.head_sent:
@@ -214,16 +232,17 @@ class Server(ThreadServer):
     def _loop(self) -> None:
         next_request = self.native.next_wsgi
         while (request := next_request()) is not None:
-            # Nothing that happens here ends a thread; a request that is dropped answers for itself.
+            # Nothing that happens here ends a thread, or leaves a request without an end.
             with contextlib.suppress(BaseException):
-                current_request.set(request)
+                current_request.set(request)  # type: ignore[arg-type] # as much of one as the log needs
                 self._run(request)
+            request._fail(1, "the app has ended without an answer")
             # Not before the next one comes: it may be large.
             request = None
 
     def _run(self, request: WsgiRequest) -> None:
-        answer = Answer(self.native, request)
         errors = Errors(request, self.app)
+        answer = Answer(self.native, request, errors)
         pieces = None
         try:
             environ = request.environ(self.template)
@@ -232,12 +251,12 @@ class Server(ThreadServer):
             pieces = self.handler(environ, answer.start_response)
             answer.send_all(pieces)
         except BaseException as error:  # SystemExit too: an app does not end a worker
-            self._failed(answer, error)
+            self._app_failed(answer, error)
         finally:
             self._close(pieces)
             errors.finish()
 
-    def _failed(self, answer: Answer, error: BaseException) -> None:
+    def _app_failed(self, answer: Answer, error: BaseException) -> None:
         try:
             if not isinstance(error, ClientGone):
                 write_exception("", error, self.app)

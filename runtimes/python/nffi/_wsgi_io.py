@@ -13,7 +13,7 @@ from ._logging import ERR, write
 from ._streams import AGAIN, GONE, OK, READABLE
 
 if TYPE_CHECKING:
-    from ._native import WsgiRequest, Runtime
+    from ._native import Runtime, WsgiRequest
 
 #: Bytes that are read ahead of what the app asks for.
 READ_AHEAD = 65536
@@ -136,6 +136,7 @@ class Errors:
         """Nothing: what has no end yet waits for it."""
 
     def finish(self) -> None:
+        """While the request is known: its end is near."""
         rest, self._rest = self._rest, ""
         if rest:
             self._write(rest)

@@ -251,16 +251,13 @@ impl WsgiRequest {
             set(intern!(py, "REMOTE_PORT"), head.client_port().to_string().as_bytes())?;
         }
 
-        let length_of_body = if self.request.more || head.content_length() != Some(0) { head.content_length() } else { None };
-        if let Some(length) = length_of_body {
+        // Of a chunked body, too, once nginx has it.
+        if let Some(length) = head.content_length().filter(|length| *length > 0) {
             set(intern!(py, "CONTENT_LENGTH"), length.to_string().as_bytes())?;
         }
-        let http = |name: &[u8]| name.eq_ignore_ascii_case(b"content-length");
         for (name, value) in head.headers() {
-            if http(name) {
-                if length_of_body.is_none() {
-                    set(intern!(py, "CONTENT_LENGTH"), value)?;
-                }
+            if name.eq_ignore_ascii_case(b"content-length") {
+                set(intern!(py, "CONTENT_LENGTH"), value)?;
                 continue;
             }
             if name.eq_ignore_ascii_case(b"content-type") {
@@ -269,8 +266,8 @@ impl WsgiRequest {
                 }
                 continue;
             }
-            // nginx has undone it, and the length is known.
-            if name.eq_ignore_ascii_case(b"transfer-encoding") && length_of_body.is_some() {
+            // nginx has undone it.
+            if name.eq_ignore_ascii_case(b"transfer-encoding") && !self.request.more {
                 continue;
             }
             let Some(variable) = variable(name) else { continue };
@@ -313,7 +310,8 @@ impl WsgiRequest {
                 let digits = value.iter().all(u8::is_ascii_digit).then_some(value);
                 let found = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<i64>().ok());
                 let found = found.filter(|found| length == -1 || length == *found);
-                length = found.ok_or_else(|| PyValueError::new_err(format!("no length of an answer: {}", shown(&header))))?;
+                length = found
+                    .ok_or_else(|| PyValueError::new_err(format!("no length of an answer: {}", shown(&header))))?;
             }
             head.ends.push((name_end, head.text.len()));
         }

@@ -164,7 +164,8 @@ def file(environ, start_response):
     """how=whole, part, gzip, closed, text"""
     how, path = query(environ, "how", "whole"), pathlib.Path(query(environ, "path"))
     headers = [("Content-Type", "application/octet-stream")]
-    handle = gzip.open(path) if how == "gzip" else path.open("r" if how == "text" else "rb")
+    opened = gzip.open if how == "gzip" else open
+    handle = opened(path, "r" if how == "text" else "rb")
     if how == "part":
         handle.read(10)
         headers.append(("Content-Length", "20"))
