@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable
 from concurrent.futures import Future
 from typing import Any
 
@@ -65,27 +65,16 @@ class Server(AsyncServer):
             {
                 "loop": self.loop,
                 "state": self.lifespan.state,
-                "serve": self._runner(),
-                "running": self._needs_more,
+                "app": self.app.handler,
+                "awaited": _awaited,
+                "running": self.running,
+                "raised": self._raised,
                 "stop": self.stop.set,
                 "disconnected": ClientDisconnected,
                 "set_request": current_request.set,
                 "ws_max_size": self.app.ws_max_size,
             }
         )
-
-    def _runner(self) -> Callable[..., Coroutine[Any, Any, None]]:
-        app, raised = self.app.handler, self._raised
-
-        async def serve(exchange: Any, scope: dict[str, Any], receive: Any, send: Any) -> None:
-            try:
-                result = await app(scope, receive, send)
-            except BaseException as error:  # SystemExit too: an app does not end a loop
-                raised(exchange, error)
-            else:
-                exchange.returned(result)
-
-        return serve
 
     def _raised(self, exchange: Any, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
@@ -96,10 +85,6 @@ class Server(AsyncServer):
             exchange.raised(described(error))
         # The traceback's frames hold the exchange.
         error.__traceback__ = None
-
-    def _needs_more(self, task: asyncio.Task[None]) -> None:
-        self.running.add(task)
-        task.add_done_callback(self.running.discard)
 
     async def _stop(self, grace: float) -> None:
         """What runs may end, then the app shuts down: all of it within the grace."""
@@ -118,6 +103,10 @@ class Server(AsyncServer):
             task.cancel()
         if others:
             await asyncio.wait(others, timeout=LAST)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 def _check(app: App) -> None:

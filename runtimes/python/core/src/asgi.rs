@@ -10,10 +10,12 @@
 //! | `socket`   | one WebSocket: `receive` and `send`                                       |
 //! | `message`  | what is in the dicts that an app sends                                   |
 //! | `waiting`  | what `receive()` and `send()` return, to be awaited                      |
+//! | `call`     | calls that cost less than the limited API's                              |
 //! | `gil`      | a value that the GIL guards                                              |
 //!
 //! All of it runs on the loop's thread; other threads of an app that call `send` have the GIL, too.
 
+mod call;
 mod eager;
 mod exchange;
 mod gil;

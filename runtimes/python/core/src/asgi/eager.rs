@@ -2,7 +2,10 @@
 
 use pyo3::{exceptions::PyRuntimeError, intern, prelude::*, types::PyDict};
 
-use super::gil::Gil;
+use super::{
+    call::{call, call_method},
+    gil::Gil,
+};
 
 /// Makes such tasks, for one loop.
 pub struct Tasks {
@@ -15,7 +18,7 @@ enum Kind {
     /// 3.12 and later: the task does it by itself.
     Own(Py<PyDict>),
     /// Before, a task hands its first step to the loop's call_soon, from which it is taken here.
-    Captured { capture: Py<Capture>, kwargs: Py<PyDict> },
+    Captured { capture: Py<Capture>, call_soon: Py<PyAny>, kwargs: Py<PyDict> },
 }
 
 /// Stands in for call_soon while a task is made.
@@ -43,28 +46,36 @@ impl Tasks {
             Kind::Own(kwargs.unbind())
         } else {
             let capture = Py::new(py, Capture(Gil::default()))?;
-            Kind::Captured { capture, kwargs: kwargs.unbind() }
+            let call_soon = capture.bind(py).getattr("call_soon")?.unbind();
+            Kind::Captured { capture, call_soon, kwargs: kwargs.unbind() }
         };
         Ok(Self { task, event_loop: event_loop.clone().unbind(), kind })
     }
 
     /// The task, after its first step.
     pub fn start<'py>(&self, py: Python<'py>, coroutine: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let (capture, kwargs) = match &self.kind {
+        let (capture, call_soon, kwargs) = match &self.kind {
             Kind::Own(kwargs) => return self.task.bind(py).call((coroutine,), Some(kwargs.bind(py))),
-            Kind::Captured { capture, kwargs } => (capture, kwargs),
+            Kind::Captured { capture, call_soon, kwargs } => (capture, call_soon, kwargs),
         };
         let (event_loop, name) = (self.event_loop.bind(py), intern!(py, "call_soon"));
-        event_loop.setattr(name, capture.bind(py).getattr(name)?)?;
+        event_loop.setattr(name, call_soon)?;
         let task = self.task.bind(py).call((coroutine,), Some(kwargs.bind(py)));
         event_loop.delattr(name)?;
         let task = task?;
-        let step = capture.get().0.borrow(py).take();
-        match step {
-            Some((step, Some(context))) => context.call_method1(py, intern!(py, "run"), (step,))?,
-            Some((step, None)) => step.call0(py)?,
-            None => return Err(PyRuntimeError::new_err("a task that asyncio has not scheduled")),
+        let taken = capture.get().0.borrow(py).take();
+        let Some((step, context)) = taken else {
+            return Err(PyRuntimeError::new_err("a task that asyncio has not scheduled"));
         };
-        Ok(task)
+        let step = step.bind(py);
+        let ran = match &context {
+            Some(context) => call_method(intern!(py, "run"), [context.bind(py), step]),
+            None => call(step, []),
+        };
+        match ran {
+            // SystemExit, say, is in the task, too.
+            Err(error) if !task.call_method0(intern!(py, "done"))?.is_truthy()? => Err(error),
+            _ => Ok(task),
+        }
     }
 }

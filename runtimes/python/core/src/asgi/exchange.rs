@@ -5,12 +5,13 @@ use std::{os::fd::OwnedFd, sync::Arc};
 use nffi_abi as abi;
 use pyo3::{
     exceptions::{PyMemoryError, PyRuntimeError, PyTypeError},
-    intern,
+    ffi, intern,
     prelude::*,
     types::PyBytes,
 };
 
 use super::{
+    call::{Method, method},
     gil::Gil,
     message::{Message, event},
     server::Core,
@@ -59,7 +60,7 @@ struct State {
 pub struct Exchange {
     shared: Arc<Shared>,
     core: Arc<Core>,
-    task: u64,
+    pub task: u64,
     deadline: u64,
     is_head: bool,
     state: Gil<State>,
@@ -374,7 +375,8 @@ impl Exchange {
 impl Exchange {
     /// Its number, for the log.
     #[getter]
-    fn task(&self) -> u64 {
+    #[pyo3(name = "task")]
+    fn number(&self) -> u64 {
         self.task
     }
 
@@ -388,13 +390,39 @@ impl Exchange {
         self.state.borrow(py).gone || self.shared.host.cancelled(self.task)
     }
 
-    fn receive(slf: &Bound<'_, Self>) -> PyResult<Py<Waiting>> {
-        Py::new(slf.py(), Waiting::new(Target::Http(slf.clone().unbind()), What::Message))
+    /// The app has raised an exception, which is in the log.
+    fn raised(&self, py: Python<'_>, why: &str) -> PyResult<()> {
+        self.fail(py, why)
     }
+}
 
-    fn send<'py>(slf: &Bound<'py, Self>, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+/// `receive` and `send`, as the app gets them.
+pub static RECEIVE: Method = Method::new(c"receive", receive, ffi::METH_NOARGS);
+pub static SEND: Method = Method::new(c"send", send, ffi::METH_O);
+
+unsafe extern "C" fn receive(exchange: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: CPython calls it with the object that it was bound to, an Exchange.
+    unsafe {
+        method(|py| {
+            let exchange = Bound::from_borrowed_ptr(py, exchange).cast_into_unchecked::<Exchange>();
+            Ok(Bound::new(py, Waiting::new(Target::Http(exchange.unbind()), What::Message))?.into_any())
+        })
+    }
+}
+
+unsafe extern "C" fn send(exchange: *mut ffi::PyObject, message: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: as above; and message is an object.
+    unsafe {
+        method(|py| {
+            let exchange = Bound::from_borrowed_ptr(py, exchange).cast_into_unchecked::<Exchange>();
+            Exchange::send(&exchange, Message::of(&Bound::from_borrowed_ptr(py, message))?)
+        })
+    }
+}
+
+impl Exchange {
+    fn send<'py>(slf: &Bound<'py, Self>, message: Message<'py>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        let message = Message::of(message)?;
         let kind = message.kind()?;
         let kind = kind.to_str()?;
         let stage = this.state.borrow(py).stage;
@@ -425,7 +453,7 @@ impl Exchange {
     }
 
     /// The app has returned.
-    fn returned(&self, py: Python<'_>, result: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub fn returned(&self, py: Python<'_>, result: &Bound<'_, PyAny>) -> PyResult<()> {
         let (stage, gone) = {
             let state = self.state.borrow(py);
             (state.stage, state.gone)
@@ -444,11 +472,6 @@ impl Exchange {
         };
         self.shared.host.log(self.task, abi::NFFI_LOG_ERR as i32, &why);
         self.fail(py, &why)
-    }
-
-    /// The app has raised an exception, which is in the log.
-    fn raised(&self, py: Python<'_>, why: &str) -> PyResult<()> {
-        self.fail(py, why)
     }
 }
 

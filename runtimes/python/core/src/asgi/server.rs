@@ -8,9 +8,21 @@ use std::{
 
 use nffi_abi as abi;
 use nffi_websocket::{Refusal, handshake, is_websocket};
-use pyo3::{intern, prelude::*, types::PyDict};
+use pyo3::{
+    intern,
+    prelude::*,
+    types::{PyDict, PySet},
+};
 
-use super::{eager::Tasks, exchange::Exchange, gil::Gil, scope::Scopes, socket::Socket, waiting::Done};
+use super::{
+    call::{call, call_method},
+    eager::Tasks,
+    exchange::{self, Exchange},
+    gil::Gil,
+    scope::Scopes,
+    socket::Socket,
+    waiting::Done,
+};
 use crate::{
     host::Host,
     http::{self, Line, Request},
@@ -22,6 +34,8 @@ pub struct Core {
     pub create_future: Py<PyAny>,
     /// The exception of a `send` whose client has gone.
     disconnected: Py<PyAny>,
+    /// `raised(exchange, exception)`: logs it.
+    raised: Py<PyAny>,
     pub ws_max_size: usize,
     pub done: Py<Done>,
     call_soon: Py<PyAny>,
@@ -56,6 +70,27 @@ impl Live {
         }
     }
 
+    fn object<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyAny> {
+        match self {
+            Self::Http(exchange) => exchange.bind(py).as_any(),
+            Self::WebSocket(socket) => socket.bind(py).as_any(),
+        }
+    }
+
+    fn task(&self) -> u64 {
+        match self {
+            Self::Http(exchange) => exchange.get().task,
+            Self::WebSocket(socket) => socket.get().task,
+        }
+    }
+
+    fn is_over(&self, py: Python<'_>) -> bool {
+        match self {
+            Self::Http(exchange) => exchange.get().is_over(py),
+            Self::WebSocket(socket) => socket.get().is_over(py),
+        }
+    }
+
     fn event(&self, py: Python<'_>, kind: u32) -> PyResult<()> {
         match self {
             Self::Http(exchange) => exchange.get().event(py, kind),
@@ -69,6 +104,19 @@ impl Core {
     pub fn disconnected(&self, py: Python<'_>) -> PyErr {
         let made = self.disconnected.bind(py).call1(("the client has gone",));
         made.map_or_else(|error| error, PyErr::from_value)
+    }
+
+    /// The app has returned, or raised an exception.
+    fn ended(&self, py: Python<'_>, live: &Live, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        match (call_method(intern!(py, "result"), [task]), live) {
+            (Ok(result), Live::Http(exchange)) => exchange.get().returned(py, &result),
+            (Ok(_), Live::WebSocket(socket)) => socket.get().returned(py),
+            (Err(error), live) => self.raised(py, live, error),
+        }
+    }
+
+    fn raised(&self, py: Python<'_>, live: &Live, error: PyErr) -> PyResult<()> {
+        call(self.raised.bind(py), [live.object(py), error.into_value(py).bind(py).as_any()]).map(drop)
     }
 
     /// Asks for `expired` of the task's WebSocket.
@@ -109,10 +157,12 @@ pub struct Server {
     core: Arc<Core>,
     tasks: Tasks,
     scopes: Scopes,
-    /// `serve(exchange, scope, receive, send)`: the coroutine that runs the app.
-    serve: Py<PyAny>,
-    /// `running(task)`: one that needs more steps.
-    running: Py<PyAny>,
+    app: Py<PyAny>,
+    /// A coroutine that awaits.
+    awaited: Py<PyAny>,
+    coroutine_type: Py<PyAny>,
+    /// Tasks that need more steps.
+    running: Py<PySet>,
     stop: Py<PyAny>,
     /// Sets the context variable of the running request.
     set_request: Py<PyAny>,
@@ -133,6 +183,7 @@ impl Server {
         let core = Core {
             create_future: event_loop.getattr("create_future")?.unbind(),
             disconnected: option("disconnected")?.unbind(),
+            raised: option("raised")?.unbind(),
             done: Py::new(py, Done)?,
             call_soon: event_loop.getattr("call_soon")?.unbind(),
             turn: Gil::default(),
@@ -149,8 +200,10 @@ impl Server {
                 core: Arc::new(core),
                 tasks: Tasks::new(py, &event_loop)?,
                 scopes: Scopes::new(py, option("state")?.cast()?)?,
-                serve: option("serve")?.unbind(),
-                running: option("running")?.unbind(),
+                app: option("app")?.unbind(),
+                awaited: option("awaited")?.unbind(),
+                coroutine_type: py.import("types")?.getattr("CoroutineType")?.unbind(),
+                running: option("running")?.cast_into::<PySet>()?.unbind(),
                 stop: option("stop")?.unbind(),
                 set_request: option("set_request")?.unbind(),
                 events: Gil::default(),
@@ -194,11 +247,8 @@ impl Server {
         // From here on it is the exchange that ends the task.
         let exchange = Bound::new(py, exchange)?;
         let scope = self.scopes.http(py, &request.head)?;
-        let task = self.run(py, exchange.as_any(), scope)?;
-        if !exchange.get().is_over(py) {
-            self.core.live.borrow(py).insert(event.task, Live::Http(exchange.unbind()));
-        }
-        self.keep(&task)
+        let (receive, send) = (exchange::RECEIVE.of(exchange.as_any())?, exchange::SEND.of(exchange.as_any())?);
+        self.run(Live::Http(exchange.unbind()), scope, receive, send)
     }
 
     fn begin_websocket(&self, py: Python<'_>, request: &Request<'_>, headers: &[(&[u8], &[u8])]) -> PyResult<()> {
@@ -213,32 +263,62 @@ impl Server {
         let socket = Socket::new(Arc::clone(&self.shared), Arc::clone(&self.core), number, accept);
         let socket = Bound::new(py, socket)?;
         let scope = self.scopes.websocket(py, &request.head)?;
-        let task = self.run(py, socket.as_any(), scope)?;
-        if !socket.get().is_over(py) {
-            self.core.live.borrow(py).insert(number, Live::WebSocket(socket.unbind()));
-        }
-        self.keep(&task)
+        let (receive, send) = (socket.getattr(intern!(py, "receive"))?, socket.getattr(intern!(py, "send"))?);
+        self.run(Live::WebSocket(socket.unbind()), scope, receive, send)
     }
 
-    /// The app's task, after its first step.
+    /// Calls the app, as a task of its own.
     fn run<'py>(
         &self,
-        py: Python<'py>,
-        exchange: &Bound<'py, PyAny>,
+        live: Live,
         scope: Bound<'py, PyDict>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let (receive, send) = (exchange.getattr(intern!(py, "receive"))?, exchange.getattr(intern!(py, "send"))?);
-        let coroutine = self.serve.bind(py).call1((exchange, scope, receive, send))?;
-        self.set_request.call1(py, (exchange,))?;
-        self.tasks.start(py, coroutine)
-    }
-
-    fn keep(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = task.py();
-        if !task.call_method0(intern!(py, "done"))?.is_truthy()? {
-            self.running.call1(py, (task,))?;
+        receive: Bound<'py, PyAny>,
+        send: Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let py = scope.py();
+        call(self.set_request.bind(py), [live.object(py)])?;
+        let coroutine = match call(self.app.bind(py), [scope.as_any(), &receive, &send]) {
+            Ok(coroutine) => coroutine,
+            Err(error) => return self.core.raised(py, &live, error),
+        };
+        // What an app that is no `async def` returns may be any awaitable.
+        let coroutine = if coroutine.get_type().is(&self.coroutine_type) {
+            coroutine
+        } else {
+            call(self.awaited.bind(py), [&coroutine])?
+        };
+        let task = self.tasks.start(py, coroutine)?;
+        if call_method(intern!(py, "done"), [&task])?.is_truthy()? {
+            self.core.ended(py, &live, &task)?;
+            if !live.is_over(py) {
+                // A WebSocket whose client is still to answer the Close.
+                self.core.live.borrow(py).insert(live.task(), live);
+            }
+            return Ok(());
         }
-        Ok(())
+        self.running.bind(py).add(&task)?;
+        if !live.is_over(py) {
+            self.core.live.borrow(py).insert(live.task(), live.clone_ref(py));
+        }
+        let ending = Ending { core: Arc::clone(&self.core), live, running: self.running.clone_ref(py) };
+        call_method(intern!(py, "add_done_callback"), [&task, Bound::new(py, ending)?.as_any()]).map(drop)
+    }
+}
+
+/// What a task calls that has needed more steps, once it is done.
+#[pyclass(frozen, module = "nffi._native")]
+struct Ending {
+    core: Arc<Core>,
+    live: Live,
+    running: Py<PySet>,
+}
+
+#[pymethods]
+impl Ending {
+    fn __call__(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = task.py();
+        self.running.bind(py).discard(task)?;
+        self.core.ended(py, &self.live, task)
     }
 }
 

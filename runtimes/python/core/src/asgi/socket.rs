@@ -68,7 +68,7 @@ struct State {
 pub struct Socket {
     shared: Arc<Shared>,
     core: Arc<Core>,
-    task: u64,
+    pub task: u64,
     accept: Accept,
     state: Gil<State>,
 }
@@ -447,6 +447,17 @@ impl Socket {
         self.end(py, 0, b"")
     }
 
+    /// The app has returned.
+    pub fn returned(&self, py: Python<'_>) -> PyResult<()> {
+        let stage = self.state.borrow(py).stage;
+        if matches!(stage, Stage::New | Stage::Asked | Stage::Denying) {
+            let why = "ASGI callable returned without completing handshake.";
+            self.shared.host.log(self.task, abi::NFFI_LOG_ERR as i32, why);
+            return self.left(py, 1000, why);
+        }
+        self.left(py, 1000, "")
+    }
+
     fn left(&self, py: Python<'_>, code: u16, why: &str) -> PyResult<()> {
         let (stage, gone) = {
             let mut state = self.state.borrow(py);
@@ -484,7 +495,8 @@ impl State {
 impl Socket {
     /// Its number, for the log.
     #[getter]
-    fn task(&self) -> u64 {
+    #[pyo3(name = "task")]
+    fn number(&self) -> u64 {
         self.task
     }
 
@@ -537,17 +549,6 @@ impl Socket {
             return Ok(Bound::new(py, Waiting::new(Target::WebSocket(slf.clone().unbind()), What::Room))?.into_any());
         }
         Ok(this.core.done.bind(py).clone().into_any())
-    }
-
-    /// The app has returned.
-    fn returned(&self, py: Python<'_>, _result: &Bound<'_, PyAny>) -> PyResult<()> {
-        let stage = self.state.borrow(py).stage;
-        if matches!(stage, Stage::New | Stage::Asked | Stage::Denying) {
-            let why = "ASGI callable returned without completing handshake.";
-            self.shared.host.log(self.task, abi::NFFI_LOG_ERR as i32, why);
-            return self.left(py, 1000, why);
-        }
-        self.left(py, 1000, "")
     }
 
     /// The app has raised an exception, which is in the log.
