@@ -10,6 +10,7 @@
 //! | `pool`    | the threads of `def` handlers: one that polls, and those that work        |
 //! | `bytes`   | bytes into Python and out of it                                           |
 //! | `asgi`    | ASGI apps: their requests, natively                                        |
+//! | `flusher` | sends a pool's answers several at a time                                   |
 //! | `wsgi`    | a request of a WSGI app as a Python object                                |
 //! | `package` | the Python package `nffi`, whose sources are in this library              |
 //! | `seed`    | calls the init functions of lua-resty-ffi's libraries                     |
@@ -19,6 +20,7 @@
 
 mod asgi;
 mod bytes;
+mod flusher;
 mod host;
 mod http;
 mod package;

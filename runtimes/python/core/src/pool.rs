@@ -16,7 +16,7 @@ use std::{
 use nffi_abi as abi;
 use pyo3::Python;
 
-use crate::{host::Host, http, runtime::Shared};
+use crate::{flusher::Flusher, host::Host, http, runtime::Shared};
 
 /// An NFFI_CALL or an NFFI_HTTP on its way to a worker.
 pub struct Call(pub abi::nffi_event);
@@ -76,6 +76,9 @@ impl Pool {
             let mut state = shared.pool.lock();
             (state.workers, state.is_app) = (workers, is_app);
         }
+        if is_app {
+            Flusher::start(Arc::clone(&shared))?;
+        }
         let poll = move || {
             let mut events = Vec::new();
             while !shared.pool.lock().stopping {
@@ -83,6 +86,8 @@ impl Pool {
                 shared.pool.hand_out(&shared.host, &mut events);
             }
             shared.pool.wait_for_workers(grace);
+            shared.flusher.stop();
+            shared.flush();
             shared.host.close();
         };
         thread::Builder::new().name("nffi:py-poll".into()).spawn(poll).map(drop)
@@ -122,6 +127,11 @@ impl Pool {
             state.standby = true;
             self.work.notify_one();
         }
+    }
+
+    /// Requests that wait for a worker.
+    pub fn backlog(&self) -> usize {
+        self.lock().calls.len()
     }
 
     /// Runs on: workers, which have the GIL.

@@ -11,6 +11,7 @@ use pyo3::{exceptions::PyOSError, prelude::*, types::PyDict};
 
 use crate::{
     asgi,
+    flusher::Flusher,
     host::{Answer, BATCH, Host},
     http,
     pool::Pool,
@@ -20,12 +21,13 @@ use crate::{
 
 /// How long an answer may wait for others. A handler that computes holds up the loop, and with it
 /// the flush that is due.
-const MOST_DELAY: Duration = Duration::from_millis(1);
+pub const MOST_DELAY: Duration = Duration::from_millis(1);
 
 /// What requests, threads and the Python side of one runtime share.
 pub struct Shared {
     pub host: Host,
     pub pool: Pool,
+    pub flusher: Flusher,
     /// The object that runs the handlers: of `_asyncio` or `_threads`.
     pub server: OnceLock<Py<PyAny>>,
     batch: Mutex<Batch>,
@@ -60,6 +62,19 @@ impl Shared {
 }
 
 impl Shared {
+    /// Sends an answer, and with it those that wait.
+    pub fn reply_with_others(&self, answer: Answer) {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        if batch.answers.is_empty() {
+            drop(batch);
+            self.host.reply(answer);
+            return;
+        }
+        batch.answers.push(answer);
+        // A flush that was asked for is still to come.
+        self.host.reply_many(&mut batch.answers);
+    }
+
     /// Sends the answers that wait.
     pub fn flush(&self) {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +90,8 @@ pub struct Runtime(Arc<Shared>);
 
 impl Runtime {
     pub fn new(host: Host) -> Self {
-        Self(Arc::new(Shared { host, pool: Pool::default(), server: OnceLock::new(), batch: Mutex::default() }))
+        let (pool, flusher, server, batch) = Default::default();
+        Self(Arc::new(Shared { host, pool, flusher, server, batch }))
     }
 }
 

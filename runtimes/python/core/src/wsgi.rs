@@ -347,7 +347,10 @@ impl WsgiRequest {
             return;
         }
         match self.send_head() {
-            abi::NFFI_OK => self.reply(0, piece.as_bytes()),
+            abi::NFFI_OK => {
+                let answer = self.shared.host.answer(self.request.task, 0, piece.as_bytes());
+                self.shared.reply_soon(answer);
+            }
             abi::NFFI_GONE => self.reply(1, b"the client has gone"),
             _ => self.reply(1, b"the host does not take the head of the answer"),
         }
