@@ -16,7 +16,7 @@ import nffi
 
 TEXT = [("Content-Type", "text/plain")]
 #: What happened, for other requests to ask.
-seen: dict[str, object] = {"closed": 0, "gone": 0, "most": 0, "running": 0}
+seen: dict[str, object] = {"closed": 0, "gone": 0, "most": 0, "running": 0, "counting": 0}
 lock = threading.Lock()
 
 
@@ -103,9 +103,14 @@ def body(environ, start_response):
 def count(environ, start_response):
     """How many bytes the body has, read slowly where ms says so."""
     n, source = 0, environ["wsgi.input"]
-    while data := source.read(65536):
-        n += len(data)
-        time.sleep(int(query(environ, "ms", "0")) / 1000)
+    seen["counting"] += 1
+    try:
+        while data := source.read(65536):
+            n += len(data)
+            time.sleep(int(query(environ, "ms", "0")) / 1000)
+    except nffi.Gone:
+        seen["gone"] += 1
+        raise
     kind = "seekable" if source.input.seekable() else "streamed"
     start_response("200 OK", TEXT)
     return [f"{n} {kind}".encode()]
