@@ -184,6 +184,7 @@ static HOST: LazyLock<abi::nffi_host> = LazyLock::new(|| abi::nffi_host {
     write: Some(write),
     read: Some(read),
     reply_many: Some(reply_many),
+    end: Some(end),
     cancelled: Some(cancelled),
     log: Some(log),
     stopped: Some(stopped),
@@ -254,6 +255,11 @@ unsafe extern "C" fn reply_many(answers: *mut abi::nffi_answer, n: usize) -> usi
         }
     }
     n
+}
+
+unsafe extern "C" fn end(task: u64, status: c_int) -> c_int {
+    // SAFETY: without bytes.
+    unsafe { reply(task, status, ptr::null_mut(), 0) }
 }
 
 unsafe extern "C" fn write(task: u64, data: *mut c_char, _: usize) -> c_int {
