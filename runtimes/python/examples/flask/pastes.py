@@ -6,6 +6,7 @@ PASTES: the folder that they are kept in.
 import os
 import pathlib
 import secrets
+import shutil
 
 from flask import Flask, Response, abort, request, send_file, stream_with_context, url_for
 
@@ -39,10 +40,12 @@ def index():
 @app.post("/pastes")
 def keep():
     name = secrets.token_hex(8)
-    if "file" in request.files:
+    if request.mimetype == "multipart/form-data":
         request.files["file"].save(folder / name)
     else:
-        (folder / name).write_bytes(request.get_data())
+        # However much it is: not through memory.
+        with (folder / name).open("xb") as file:
+            shutil.copyfileobj(request.stream, file)
     app.logger.info("%s: %d bytes", name, (folder / name).stat().st_size)
     return {"name": name, "url": url_for("show", name=name)}, 201
 
