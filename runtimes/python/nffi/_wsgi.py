@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ._context import App, current_request, described
+from ._context import App, Error, current_request, described
 from ._logging import WARN, write, write_exception
 from ._streams import FULL, GONE, OK, WRITABLE
 from ._threads import ThreadServer
@@ -218,6 +219,8 @@ class Server(ThreadServer):
     """Hands requests to the app, on threads that live as long as the runtime."""
 
     def __init__(self, app: App) -> None:
+        if any(map(inspect.iscoroutinefunction, (app.handler, type(app.handler).__call__))):
+            raise Error(1, f"{app.module}.{app.function} is an ASGI app: it needs interface asgi")
         super().__init__(app)
         self.template = {
             "wsgi.version": (1, 0),

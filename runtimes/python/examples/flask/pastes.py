@@ -15,7 +15,9 @@ folder = pathlib.Path(os.environ.get("PASTES", "/tmp/pastes"))
 folder.mkdir(parents=True, exist_ok=True)
 
 PAGE = """<!doctype html><title>Pastes</title><h1>Pastes</h1>
-<form action="{action}" method="post" enctype="multipart/form-data"><input type="file" name="file"><button>Keep</button></form>
+<form action="{action}" method="post" enctype="multipart/form-data">
+<input type="file" name="file"><button>Keep</button>
+</form>
 <ul>"""
 
 

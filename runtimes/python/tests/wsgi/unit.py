@@ -16,7 +16,7 @@ from wsgiref.validate import validator
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from nffi import _wsgi
-from nffi._context import current_app
+from nffi._context import Error, current_app
 from nffi._streams import AGAIN, EOF, FULL, GONE, OK
 from nffi._wsgi_io import ClientGone, FileWrapper, _File, body
 
@@ -293,6 +293,15 @@ class Case(unittest.TestCase):
             os.write(writer, b"piped")
             os.close(writer)
             self.assertEqual(self.answer(FileWrapper(os.fdopen(reader, "rb")))[1], ("write", b"piped"))
+
+    def test_an_asgi_app_is_told(self):
+        class App:
+            async def __call__(self, scope, receive, send): ...
+
+        for app in (App(), App().__call__):
+            options = types.SimpleNamespace(native=Native(), handler=app, threads=1, module="m", function="app")
+            with self.assertRaisesRegex(Error, "m.app is an ASGI app"):
+                _wsgi.Server(options)
 
     def test_errors_are_lines(self):
         def app(environ, start_response):
