@@ -25,6 +25,9 @@ func (in *instance) flushLocked() {
 		a.waiting = a.spare[:0]
 		in.mu.Unlock()
 		in.use(func(h host) { h.reply(batch) })
+		for i := range batch {
+			batch[i].scratch.free()
+		}
 		clear(batch) // so that the answers' memory can go
 		in.mu.Lock()
 		a.spare = batch

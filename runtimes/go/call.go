@@ -27,6 +27,7 @@ type call struct {
 	deadline uint64 // of the host's clock, 0 none
 	began    time.Time
 	req      []byte
+	http     *exchange // what this is the call of; nil with a message
 
 	// One token for each READABLE and WRITABLE; nil where the call has no use for pieces.
 	readable, writable chan struct{}
@@ -72,6 +73,11 @@ func (c *call) Value(key any) any {
 	if key == (callKey{}) {
 		return c
 	}
+	if c.http != nil {
+		if value := c.http.value(key); value != nil {
+			return value
+		}
+	}
 	// Package context looks for its own keys here: with an answer of the real one it takes this for a context of its
 	// own, and needs no goroutine to follow it.
 	return c.context().Value(key)
@@ -101,6 +107,14 @@ func (c *call) stop(cause error) {
 	c.cause = cause
 	if c.cancel != nil {
 		c.cancel(cause)
+	}
+}
+
+// lose is stop for a call that nobody waits for any more.
+func (c *call) lose(cause error) {
+	c.stop(cause)
+	if c.http != nil {
+		c.http.lose(cause)
 	}
 }
 

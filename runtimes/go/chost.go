@@ -6,6 +6,10 @@ package nffi
 #cgo noescape nffi_go_write
 #cgo noescape nffi_go_reply
 #cgo noescape nffi_go_log
+#cgo nocallback nffi_go_head_now
+#cgo nocallback nffi_go_send
+#cgo nocallback nffi_go_file
+#cgo nocallback nffi_go_pull
 #cgo nocallback nffi_go_poll
 #cgo nocallback nffi_go_poll_fd
 #cgo nocallback nffi_go_reply
@@ -36,6 +40,7 @@ const batch = 128
 // A number that differs from nffi.h's is an index out of range, which does not compile.
 var (
 	_ = [1]bool{}[eventCall-C.NFFI_CALL]
+	_ = [1]bool{}[eventHTTP-C.NFFI_HTTP]
 	_ = [1]bool{}[eventReadable-C.NFFI_READABLE]
 	_ = [1]bool{}[eventWritable-C.NFFI_WRITABLE]
 	_ = [1]bool{}[eventCancel-C.NFFI_CANCEL]
@@ -51,6 +56,24 @@ var (
 	_ = [1]bool{}[severityWarn-C.NFFI_LOG_WARN]
 	_ = [1]bool{}[severityInfo-C.NFFI_LOG_INFO]
 	_ = [1]bool{}[severityDebug-C.NFFI_LOG_DEBUG]
+)
+
+// So is an offset or a size that differs.
+var (
+	_ = [1]bool{}[httpUpgrade-C.NFFI_HTTP_UPGRADE]
+	_ = [1]bool{}[httpBody-C.NFFI_HTTP_BODY]
+	_ = [1]bool{}[httpTLS-C.NFFI_HTTP_TLS]
+	_ = [1]bool{}[unsafe.Sizeof(requestHead{})-C.sizeof_nffi_http_request]
+	_ = [1]bool{}[unsafe.Offsetof(requestHead{}.clientPort)-unsafe.Offsetof(C.nffi_http_request{}.client_port)]
+	_ = [1]bool{}[unsafe.Offsetof(requestHead{}.method)-unsafe.Offsetof(C.nffi_http_request{}.method)]
+	_ = [1]bool{}[unsafe.Offsetof(requestHead{}.query)-unsafe.Offsetof(C.nffi_http_request{}.query)]
+	_ = [1]bool{}[unsafe.Offsetof(requestHead{}.clientAddr)-unsafe.Offsetof(C.nffi_http_request{}.client_addr)]
+	_ = [1]bool{}[unsafe.Offsetof(requestHead{}.serverName)-unsafe.Offsetof(C.nffi_http_request{}.server_name)]
+	_ = [1]bool{}[unsafe.Offsetof(requestHead{}.headers)-unsafe.Offsetof(C.nffi_http_request{}.headers)]
+	_ = [1]bool{}[unsafe.Offsetof(requestHead{}.params)-unsafe.Offsetof(C.nffi_http_request{}.params)]
+	_ = [1]bool{}[unsafe.Offsetof(requestHead{}.contentLength)-unsafe.Offsetof(C.nffi_http_request{}.content_length)]
+	_ = [1]bool{}[unsafe.Offsetof(requestHead{}.body)-unsafe.Offsetof(C.nffi_http_request{}.body)]
+	_ = [1]bool{}[unsafe.Offsetof(requestHead{}.bodyFD)-unsafe.Offsetof(C.nffi_http_request{}.body_fd)]
 )
 
 // cHost is the host that init was handed.
@@ -132,10 +155,12 @@ func (h *cHost) reply(answers []answer) {
 		for i := range some {
 			// SAFETY: Go's heap does not move, and `answers` keeps what data points to until the call is over.
 			records[i] = C.nffi_go_answer{
-				task:   C.uint64_t(some[i].task),
-				data:   C.uintptr_t(uintptr(unsafe.Pointer(unsafe.SliceData(some[i].data)))),
-				len:    C.size_t(len(some[i].data)),
-				status: C.int32_t(some[i].status),
+				task:     C.uint64_t(some[i].task),
+				data:     address(some[i].data),
+				len:      C.size_t(len(some[i].data)),
+				head:     address(some[i].head),
+				trailers: address(some[i].trailers),
+				status:   C.int32_t(some[i].status),
 			}
 		}
 		C.nffi_go_reply(h.table, h.records, C.size_t(len(some)))
@@ -147,6 +172,51 @@ func (h *cHost) reply(answers []answer) {
 func (h *cHost) write(task uint64, piece []byte) result {
 	data := (*C.char)(unsafe.Pointer(unsafe.SliceData(piece)))
 	return result(C.nffi_go_write(h.table, C.nffi_task(task), data, C.size_t(len(piece))))
+}
+
+// address is where bytes are, as a number: cgo need not look behind it. Whoever uses it keeps the bytes alive, which are
+// on Go's heap and do not move.
+func address(p []byte) C.uintptr_t {
+	return C.uintptr_t(uintptr(unsafe.Pointer(unsafe.SliceData(p))))
+}
+
+func (h *cHost) head(task uint64, head headBlock) result {
+	got := result(C.nffi_go_head_now(h.table, C.nffi_task(task), address(head)))
+	runtime.KeepAlive(head)
+	return got
+}
+
+func (h *cHost) send(task uint64, head headBlock, collected, piece []byte) result {
+	got := result(C.nffi_go_send(h.table, C.nffi_task(task), address(head), address(collected), C.size_t(len(collected)),
+		address(piece), C.size_t(len(piece))))
+	runtime.KeepAlive(head)
+	runtime.KeepAlive(collected)
+	runtime.KeepAlive(piece)
+	return got
+}
+
+func (h *cHost) file(task uint64, head headBlock, collected []byte, fd int, offset, length int64) result {
+	got := result(C.nffi_go_file(h.table, C.nffi_task(task), address(head), address(collected), C.size_t(len(collected)),
+		C.int(fd), C.int64_t(offset), C.int64_t(length)))
+	runtime.KeepAlive(head)
+	runtime.KeepAlive(collected)
+	return got
+}
+
+func (h *cHost) pull(task uint64, p []byte) (int, *rest, result) {
+	got := C.nffi_go_pull(h.table, C.nffi_task(task), address(p), C.size_t(len(p)))
+	runtime.KeepAlive(p)
+	if got.data == nil {
+		return int(got.copied), nil, result(got.rc)
+	}
+	// SAFETY: read has handed over len bytes at data, ours until they are released.
+	whole := unsafe.Slice((*byte)(unsafe.Pointer(got.data)), int(got.len))
+	return int(got.copied), &rest{base: unsafe.Pointer(got.data), left: whole[int(got.copied):]}, result(got.rc)
+}
+
+func (h *cHost) release(r *rest) {
+	C.nffi_go_release(h.table, (*C.char)(r.base))
+	r.base, r.left = nil, nil
 }
 
 func (h *cHost) read(task uint64) ([]byte, result) {

@@ -196,7 +196,7 @@ func serving(t *testing.T, cfg string, handler Handler) *fakeHost {
 
 func servingWith(t *testing.T, cfg string, register func()) *fakeHost {
 	t.Helper()
-	library.decode, library.start, library.pieces = nil, nil, false
+	library.calls, library.http = nil, nil
 	register()
 	h := newFakeHost(t)
 	if err := start(h, []byte(cfg)); err != nil {
@@ -212,3 +212,9 @@ func servingWith(t *testing.T, cfg string, register func()) *fakeHost {
 	})
 	return h
 }
+
+func (h *fakeHost) head(uint64, headBlock) result                            { return resultBad }
+func (h *fakeHost) send(uint64, headBlock, []byte, []byte) result            { return resultBad }
+func (h *fakeHost) file(uint64, headBlock, []byte, int, int64, int64) result { return resultBad }
+func (h *fakeHost) pull(uint64, []byte) (int, *rest, result)                 { return 0, nil, resultBad }
+func (h *fakeHost) release(*rest)                                            {}

@@ -1,6 +1,9 @@
 package nffi
 
-import "time"
+import (
+	"time"
+	"unsafe"
+)
 
 // What a runtime needs of its host: the table of nffi.h, or a test's. Every method may be called on any thread, by
 // any number of goroutines at once, but for poll and wait, which are the poller's.
@@ -16,6 +19,18 @@ type host interface {
 	write(task uint64, piece []byte) result
 	// read returns the next piece, the caller's own.
 	read(task uint64) ([]byte, result)
+
+	// head gives a head that is sent at once: 1xx.
+	head(task uint64, head headBlock) result
+	// send is a head, where there is one, and a copy of what was collected and of the piece behind it, as one piece.
+	send(task uint64, head headBlock, collected, piece []byte) result
+	// file is a head, what was collected, and a part of a file. It takes fd. resultBad: the file was refused, and all
+	// else has been sent.
+	file(task uint64, head headBlock, collected []byte, fd int, offset, length int64) result
+	// pull copies the next piece to p. What p has no room for is left in a rest, which the caller releases.
+	pull(task uint64, p []byte) (int, *rest, result)
+	release(*rest)
+
 	log(task uint64, level severity, line string)
 	// stopped is the last call to the host.
 	stopped()
@@ -28,6 +43,7 @@ type eventKind uint32
 // The numbers are those of nffi.h; chost.go compares them.
 const (
 	eventCall     eventKind = 1
+	eventHTTP     eventKind = 2
 	eventReadable eventKind = 3
 	eventWritable eventKind = 4
 	eventCancel   eventKind = 5
@@ -49,6 +65,17 @@ type answer struct {
 	task   uint64
 	status int32
 	data   []byte
+
+	// Of an HTTP answer that was not begun yet, or has trailers.
+	head, trailers headBlock
+	// scratch is the memory of all that, to be used again.
+	scratch *scratch
+}
+
+// rest is what was read of a piece and not used yet. The memory is the host's.
+type rest struct {
+	base unsafe.Pointer
+	left []byte
 }
 
 type result int

@@ -2,6 +2,7 @@ package nffi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -14,9 +15,11 @@ import (
 // A single goroutine polls. So a CANCEL cannot overtake its CALL: the host cancels only what it has handed out, and
 // whatever this goroutine was handed it has registered before it polls again.
 type instance struct {
-	host  host
-	own   ownOptions
+	host host
+	own  ownOptions
+	// serve answers messages, and http HTTP requests; nil where the library does not.
 	serve func(*call) ([]byte, error)
+	http  *httpServer
 	// pieces: the handler wants them, for every call.
 	pieces bool
 
@@ -82,12 +85,18 @@ func (in *instance) take(events []event) (started, stop bool) {
 	for i := range events {
 		e := &events[i]
 		switch e.kind {
-		case eventCall:
-			in.startLocked(in.newCall(e, now))
+		case eventCall, eventHTTP:
+			c, err := in.newCall(e)
+			if err != nil {
+				in.answers.add(answer{task: e.task, status: 1, data: []byte(err.Error())})
+				continue
+			}
+			c.in, c.task, c.flags, c.deadline, c.began = in, e.task, e.flags, e.deadline, now
+			in.startLocked(c)
 			started = true
 		case eventCancel:
 			if c := in.calls[e.task]; c != nil {
-				c.stop(ErrCallerGone)
+				c.lose(ErrCallerGone)
 			}
 		case eventReadable:
 			if c := in.calls[e.task]; c != nil {
@@ -104,15 +113,30 @@ func (in *instance) take(events []event) (started, stop bool) {
 	return started, stop
 }
 
-func (in *instance) newCall(e *event, now time.Time) *call {
-	c := &call{in: in, task: e.task, flags: e.flags, deadline: e.deadline, began: now}
+var (
+	errNoHTTP     = errors.New("takes messages (nffi.call), not HTTP requests (nffi_pass)")
+	errNoMessages = errors.New("takes HTTP requests (nffi_pass), not messages (nffi.call)")
+)
+
+// newCall makes a call of what has arrived. An error is the answer.
+func (in *instance) newCall(e *event) (*call, error) {
+	if e.kind == eventHTTP {
+		if in.http == nil {
+			return nil, errNoHTTP
+		}
+		return in.http.newExchange(e)
+	}
+	if in.serve == nil {
+		return nil, errNoMessages
+	}
+	c := &call{}
 	// A copy, since handlers keep what they are given, and the host's memory goes with the task.
 	c.req = make([]byte, len(e.data))
 	copy(c.req, e.data)
 	if in.pieces || e.flags&flagMore != 0 {
 		c.readable, c.writable = make(chan struct{}, 1), make(chan struct{}, 1)
 	}
-	return c
+	return c, nil
 }
 
 func (in *instance) startLocked(c *call) {
@@ -130,25 +154,28 @@ func (in *instance) run(c *call) {
 	// runtime.Goexit in a handler leaves by this way only.
 	defer func() {
 		if c != nil {
-			next := in.finish(c, answer{task: c.task, status: 1, data: []byte("the handler has ended its goroutine (runtime.Goexit)")})
+			next := in.finish(c, answer{task: c.task, status: 1, data: []byte("the handler has ended its goroutine (runtime.Goexit)")}, true)
 			if next != nil {
 				go in.run(next)
 			}
 		}
 	}()
 	for c != nil {
-		a := in.answer(c)
-		c = in.finish(c, a)
+		a, ended := in.answer(c)
+		c = in.finish(c, a, ended)
 	}
 }
 
-// answer calls the handler. A panic is an answer too.
-func (in *instance) answer(c *call) (a answer) {
-	a.task = c.task
+// answer calls the handler. A panic is an answer too. ended is false where the handler has taken an HTTP connection.
+func (in *instance) answer(c *call) (a answer, ended bool) {
+	a.task, ended = c.task, true
 	if cause := c.stopped(); cause != nil {
 		// It has waited for a goroutine for too long.
 		a.status, a.data = 1, []byte(cause.Error())
-		return a
+		return a, true
+	}
+	if c.http != nil {
+		return c.http.answer()
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -160,19 +187,24 @@ func (in *instance) answer(c *call) (a answer) {
 	data, err := in.serve(c)
 	if err != nil {
 		a.status, a.data = statusOf(err)
-		return a
+		return a, true
 	}
 	a.data = data
-	return a
+	return a, true
 }
 
-// finish ends a call, and returns the next that waits for a goroutine.
-func (in *instance) finish(c *call, a answer) *call {
+// finish is called when a handler has returned, and ends the call, unless that comes later. It returns the next that
+// waits for a goroutine.
+func (in *instance) finish(c *call, a answer, ended bool) *call {
 	c.stop(context.Canceled)
+	if c.http != nil {
+		c.http.over()
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	delete(in.calls, c.task)
-	in.answers.add(a)
+	if ended {
+		in.endLocked(c, a)
+	}
 	next := in.pending.pop()
 	if next == nil {
 		in.running--
@@ -182,10 +214,23 @@ func (in *instance) finish(c *call, a answer) *call {
 	if !in.answers.awaited || time.Since(c.began) > longCall {
 		in.flushLocked()
 	}
+	return next
+}
+
+// end ends a call whose handler returned some time ago.
+func (in *instance) end(c *call, a answer) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.endLocked(c, a)
+	in.flushLocked()
+}
+
+func (in *instance) endLocked(c *call, a answer) {
+	delete(in.calls, c.task)
+	in.answers.add(a)
 	if in.stopping && len(in.calls) == 0 {
 		in.idleLocked()
 	}
-	return next
 }
 
 func (in *instance) idleLocked() {
@@ -202,7 +247,7 @@ func (in *instance) stop() {
 	in.mu.Lock()
 	in.stopping = true
 	for _, c := range in.calls {
-		c.stop(ErrStopping)
+		c.lose(ErrStopping)
 	}
 	for c := in.pending.pop(); c != nil; c = in.pending.pop() {
 		delete(in.calls, c.task)

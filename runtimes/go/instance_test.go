@@ -30,7 +30,7 @@ func TestEveryCallIsAnsweredOnce(t *testing.T) {
 
 func TestShortCallsAreAnsweredTogether(t *testing.T) {
 	h := newFakeHost(t)
-	library.decode = nil
+	library.calls, library.http = nil, nil
 	Serve(echo)
 	const n = 4096
 	for i := uint64(1); i <= n; i++ {
@@ -224,7 +224,7 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 func TestStopWaitsForAnswersOnTheirWay(t *testing.T) {
 	h := newFakeHost(t)
 	h.slow = 50 * time.Millisecond
-	library.decode = nil
+	library.calls, library.http = nil, nil
 	Serve(func(_ context.Context, req []byte) ([]byte, error) {
 		time.Sleep(time.Duration(len(req)) * time.Millisecond)
 		return req, nil
@@ -246,7 +246,7 @@ func TestLongCallsDoNotWaitForOthers(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var most atomic.Int32
 	h := newFakeHost(t)
-	library.decode = nil
+	library.calls, library.http = nil, nil
 	Serve(func(_ context.Context, req []byte) ([]byte, error) {
 		h.mu.Lock()
 		most.Store(max(most.Load(), int32(len(h.answers))))
@@ -308,7 +308,7 @@ func TestStartFails(t *testing.T) {
 		`{"n":"4"}`:          "has returned no handler",
 		`{"m":"1"}`:          `unknown option "m"; known are drain, gather_limit, goroutines, n`,
 	} {
-		library.decode = nil
+		library.calls, library.http = nil, nil
 		ServeConfig(func(cfg checked) (Handler, error) {
 			switch cfg.N {
 			case 1:
@@ -328,7 +328,7 @@ func TestStartFails(t *testing.T) {
 			t.Errorf("%s: the runtime is still known", cfg)
 		}
 	}
-	library.decode = nil
+	library.calls, library.http = nil, nil
 	if err := start(newFakeHost(t), nil); err == nil || !strings.Contains(err.Error(), "call nffi.Serve in an init function") {
 		t.Errorf("without a handler: %v", err)
 	}

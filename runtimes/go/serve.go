@@ -66,23 +66,24 @@ func Serve(handler Handler) {
 // Where *T has a method SetDefaults(), that is called first; where it has Check() error, that is called last. Both also
 // run when a configuration is tested, so they must only look.
 func ServeConfig[T any](start func(cfg T) (Handler, error)) {
-	register(decoder[T](), false, func(in *instance, cfg any) (func(*call) ([]byte, error), error) {
+	register(&library.calls, newPart[T](func(in *instance, cfg any) error {
 		handler, err := start(cfg.(T))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if handler == nil {
-			return nil, errors.New("the library's start function has returned no handler")
+			return errors.New("the library's start function has returned no handler")
 		}
 		limit := int64(in.own.GatherLimit)
-		return func(c *call) ([]byte, error) {
+		in.serve = func(c *call) ([]byte, error) {
 			req, err := c.whole(limit)
 			if err != nil {
 				return nil, err
 			}
 			return handler(c, req)
-		}, nil
-	})
+		}
+		return nil
+	}))
 }
 
 // ServeStream is [Serve] for a handler of pieces.
@@ -95,23 +96,25 @@ func ServeStream(handler StreamHandler) {
 
 // ServeStreamConfig is [ServeConfig] for a handler of pieces.
 func ServeStreamConfig[T any](start func(cfg T) (StreamHandler, error)) {
-	register(decoder[T](), true, func(_ *instance, cfg any) (func(*call) ([]byte, error), error) {
+	register(&library.calls, newPart[T](func(in *instance, cfg any) error {
 		handler, err := start(cfg.(T))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if handler == nil {
-			return nil, errors.New("the library's start function has returned no handler")
+			return errors.New("the library's start function has returned no handler")
 		}
-		return func(c *call) ([]byte, error) {
+		in.pieces = true
+		in.serve = func(c *call) ([]byte, error) {
 			req, res := &Request{c: c, first: true}, &Response{c: c}
 			defer func() {
 				c.stop(context.Canceled) // a write that waits in another goroutine gives up
 				res.close()
 			}()
 			return nil, handler(c, req, res)
-		}, nil
-	})
+		}
+		return nil
+	}))
 }
 
 // ownOptions are the SDK's, in every Go runtime's block.
@@ -138,23 +141,21 @@ func (o *ownOptions) Check() error {
 	return nil
 }
 
-// decoder makes a T of what is left of a configuration once the SDK has taken its own options.
-func decoder[T any]() func(options.Object) (any, error) {
-	return func(o options.Object) (any, error) {
-		var cfg T
-		if d, ok := any(&cfg).(interface{ SetDefaults() }); ok {
-			d.SetDefaults()
-		}
-		if err := o.Decode(&cfg, options.Names(&ownOptions{})); err != nil {
+// decode makes a T of what is left of a configuration once others have taken their options.
+func decode[T any](o options.Object, alsoKnown []string) (any, error) {
+	var cfg T
+	if d, ok := any(&cfg).(interface{ SetDefaults() }); ok {
+		d.SetDefaults()
+	}
+	if err := o.Decode(&cfg, alsoKnown); err != nil {
+		return nil, err
+	}
+	if c, ok := any(&cfg).(interface{ Check() error }); ok {
+		if err := c.Check(); err != nil {
 			return nil, err
 		}
-		if c, ok := any(&cfg).(interface{ Check() error }); ok {
-			if err := c.Check(); err != nil {
-				return nil, err
-			}
-		}
-		return cfg, nil
 	}
+	return cfg, nil
 }
 
 // whole returns the request, of however many pieces.

@@ -83,6 +83,17 @@ func (o Object) Take(target any) (Object, error) {
 	return rest, nil
 }
 
+// Without returns the configuration without the options that leave names.
+func (o Object) Without(leave func(name string) bool) Object {
+	rest := Object{Values: o.Values, Text: o.Text, IsText: o.IsText}
+	for _, name := range o.Names {
+		if !leave(name) {
+			rest.Names = append(rest.Names, name)
+		}
+	}
+	return rest
+}
+
 // Decode fills target, which may be a pointer to a struct, a map, a string or a []byte. alsoKnown are names that an
 // error message mentions beside target's own.
 func (o Object) Decode(target any, alsoKnown []string) error {
