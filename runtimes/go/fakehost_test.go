@@ -24,12 +24,16 @@ type fakeHost struct {
 	lines    []string
 	over     bool
 	slow     time.Duration // how long reply takes
+	heads    map[uint64][]fakeHead
+	files    map[uint64][]fakeFile
+	upgrades map[uint64]bool // which may
 	answered sync.Cond
 }
 
 func newFakeHost(t *testing.T) *fakeHost {
 	h := &fakeHost{
 		t: t, answers: map[uint64]answer{}, pieces: map[uint64][][]byte{}, incoming: map[uint64][][]byte{}, gone: map[uint64]bool{},
+		heads: map[uint64][]fakeHead{}, files: map[uint64][]fakeFile{}, upgrades: map[uint64]bool{},
 	}
 	h.bell.L, h.answered.L = &h.mu, &h.mu
 	return h
@@ -79,7 +83,13 @@ func (h *fakeHost) reply(answers []answer) {
 		if _, twice := h.answers[a.task]; twice {
 			h.t.Errorf("task %d was ended twice", a.task)
 		}
-		a.data = bytes.Clone(a.data)
+		if !h.giveHead(a.task, a.head) {
+			a.status, a.data = 1, []byte("the head was refused")
+		}
+		if a.trailers != nil {
+			h.heads[a.task] = append(h.heads[a.task], read(a.trailers))
+		}
+		a.data, a.head, a.trailers, a.scratch = bytes.Clone(a.data), nil, nil, nil
 		h.answers[a.task] = a
 	}
 	h.answered.Broadcast()
@@ -212,9 +222,3 @@ func servingWith(t *testing.T, cfg string, register func()) *fakeHost {
 	})
 	return h
 }
-
-func (h *fakeHost) head(uint64, headBlock) result                            { return resultBad }
-func (h *fakeHost) send(uint64, headBlock, []byte, []byte) result            { return resultBad }
-func (h *fakeHost) file(uint64, headBlock, []byte, int, int64, int64) result { return resultBad }
-func (h *fakeHost) pull(uint64, []byte) (int, *rest, result)                 { return 0, nil, resultBad }
-func (h *fakeHost) release(*rest)                                            {}

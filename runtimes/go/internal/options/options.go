@@ -150,7 +150,7 @@ func (o Object) refuse(known []string) error {
 		return nil
 	}
 	slices.Sort(known)
-	return fmt.Errorf("unknown option %q; known are %s", o.Names[0], list(known))
+	return fmt.Errorf("unknown option %q; known are %s", o.Names[0], list(slices.Compact(known)))
 }
 
 func list(names []string) string {
