@@ -2,6 +2,11 @@ module github.com/nffi/nffi/runtimes/go/tests/http
 
 go 1.25
 
-require github.com/nffi/nffi/runtimes/go v0.0.0
+require (
+	github.com/coder/websocket v1.8.15
+	github.com/go-chi/chi/v5 v5.5.0
+	github.com/gorilla/websocket v1.5.3
+	github.com/nffi/nffi/runtimes/go v0.0.0
+)
 
 replace github.com/nffi/nffi/runtimes/go => ../..
