@@ -131,19 +131,19 @@ func (x *exchange) newRequest() *http.Request {
 	}
 
 	more := x.flags&flagMore != 0
+	length := from.contentLength
+	if _, there := r.Header["Transfer-Encoding"]; there {
+		// A body that nginx has read whole has a length; of one on its way it knows what has come so far.
+		if more {
+			length, r.TransferEncoding = -1, []string{"chunked"}
+		}
+		delete(r.Header, "Transfer-Encoding")
+	}
 	if from.flags&httpBody != 0 || more {
-		r.ContentLength = from.contentLength
-		if r.ContentLength != 0 {
+		if r.ContentLength = length; length != 0 {
 			x.body.open(x, more)
 			r.Body = &x.body
 		}
-	}
-	if _, there := r.Header["Transfer-Encoding"]; there {
-		// A body that nginx has read whole has a length.
-		if r.ContentLength < 0 {
-			r.TransferEncoding = []string{"chunked"}
-		}
-		delete(r.Header, "Transfer-Encoding")
 	}
 	if from.flags&httpTLS != 0 {
 		r.TLS = x.tls(&r)

@@ -115,7 +115,7 @@ func TestHTTPBodies(t *testing.T) {
 	if _, err := file.WriteString("still open"); err != nil {
 		t.Error(err)
 	}
-	h.put(ask(3, fakeRequest{method: "POST", more: true, length: -1, headers: [][2]string{{"Transfer-Encoding", "chunked"}}}))
+	h.put(ask(3, fakeRequest{method: "POST", more: true, length: 4, headers: [][2]string{{"Transfer-Encoding", "chunked"}}}))
 	h.until("the head", func() bool { return len(h.heads[3]) == 1 })
 	h.feed(3, []byte("streamed, "))
 	h.feed(3, []byte{})

@@ -57,9 +57,6 @@ func run(m *testing.M, binary string) int {
 	must(os.Chmod(site.dir, 0o755))
 	site.library = filepath.Join(site.dir, "libhttp.so")
 	build := exec.Command("go", "build", "-buildmode=c-shared", "-o", site.library, "./library")
-	if os.Getenv("NFFI_GO_RACE") != "" {
-		build.Args = append(build.Args[:2:2], append([]string{"-race"}, build.Args[2:]...)...)
-	}
 	if out, err := build.CombinedOutput(); err != nil {
 		panic(string(out))
 	}
@@ -79,7 +76,7 @@ func run(m *testing.M, binary string) int {
 		}
 		if r.URL.Path == "/cut" {
 			w.Header().Set("Content-Length", "1000000")
-			io.WriteString(w, "begun")
+			io.WriteString(w, strings.Repeat("x", 100_000)) // less is not even begun to be sent
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
 		}
@@ -151,7 +148,7 @@ http {
 		site.master.Process.Kill()
 		code = 1
 	}
-	if bad := regexp.MustCompile(`(?m)^.*(\[(emerg|alert|crit)\]|DATA RACE|panicked).*$`).FindString(log()); bad != "" {
+	if bad := regexp.MustCompile(`(?m)^.*(\[(emerg|alert|crit)\]|DATA RACE|panicked at).*$`).FindString(log()); bad != "" {
 		fmt.Println("in error.log:", bad)
 		code = 1
 	}
@@ -307,8 +304,14 @@ func TestPanics(t *testing.T) {
 		}
 		until(t, "the log", func() bool { return strings.Contains(log(), want) })
 	}
-	if _, body := request(t, "GET", "/panic?after", nil); body != "begununexpected EOF" {
-		t.Errorf("after the head: %q", body)
+	response, err := http.Get("http://" + site.addr + "/panic?after")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	get(t, "/release") // now that the head has arrived
+	if body, err := io.ReadAll(response.Body); string(body) != "begun" || err != io.ErrUnexpectedEOF {
+		t.Errorf("after the head: %q %v", body, err)
 	}
 	until(t, "the stack", func() bool { return strings.Contains(log(), "library/main.go:") })
 }
@@ -488,8 +491,8 @@ func TestReverseProxy(t *testing.T) {
 	if body != fmt.Sprintf("POST /some/path %d", len(big())) || response.Header.Get("X-Backend") != "yes" {
 		t.Errorf("%q %v", body, response.Header)
 	}
-	if _, body := request(t, "GET", "/proxy/cut", nil); body != "begununexpected EOF" {
-		t.Errorf("cut: %q", body)
+	if _, body := request(t, "GET", "/proxy/cut", nil); !strings.HasSuffix(body, "xunexpected EOF") {
+		t.Errorf("cut: %d bytes, %.100q", len(body), body)
 	}
 	conn, _, err := gorilla.DefaultDialer.Dial("ws://"+site.addr+"/proxy/ws", nil)
 	if err != nil {

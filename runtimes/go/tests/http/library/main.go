@@ -41,6 +41,9 @@ func main() {}
 
 var cancelled, written atomic.Int64
 
+// release lets the handler of /panic?after go on.
+var release = make(chan struct{})
+
 func routes(cfg config) (http.Handler, error) {
 	r := chi.NewRouter()
 	r.Use(middleware.RequestID, middleware.Compress(5, "text/css"))
@@ -71,12 +74,14 @@ func routes(cfg config) (http.Handler, error) {
 		if r.URL.RawQuery == "after" {
 			io.WriteString(w, "begun")
 			w.(http.Flusher).Flush()
+			<-release
 		}
 		if r.URL.RawQuery == "abort" {
 			panic(http.ErrAbortHandler)
 		}
 		panic("boom")
 	})
+	r.Get("/release", func(http.ResponseWriter, *http.Request) { release <- struct{}{} })
 	r.Get("/log", func(_ http.ResponseWriter, r *http.Request) { slog.WarnContext(r.Context(), "logged") })
 	r.HandleFunc("/gorilla", withGorilla)
 	r.HandleFunc("/coder", withCoder)
