@@ -1,6 +1,6 @@
 module github.com/nffi/nffi/runtimes/go/tests/http
 
-go 1.25
+go 1.24
 
 require (
 	github.com/coder/websocket v1.8.15
