@@ -37,6 +37,10 @@
 // disconnect; and when the runtime is told to stop. A panic in the handler is an error answer and a stack trace in the log; one in a goroutine that the
 // handler has started ends the worker, as in any Go program.
 //
+// # HTTP
+//
+// [ServeHTTP] takes an [net/http.Handler], for locations with nffi_pass. A library may have both kinds of handlers.
+//
 // # What not to do
 //
 // The process is nginx's. os.Exit, log.Fatal and flag.Parse with a bad flag end the worker and all its requests.
