@@ -29,7 +29,7 @@ type call struct {
 	req      []byte
 	http     *exchange // what this is the call of; nil with a message
 
-	// One token for each READABLE and WRITABLE; nil where the call has no use for pieces.
+	// One token for each READABLE and WRITABLE; nil until wake has been called. Set with mu held.
 	readable, writable chan struct{}
 
 	mu     sync.Mutex
@@ -125,10 +125,21 @@ func (c *call) stopped() error {
 	return c.cause
 }
 
+// wake prepares for READABLE and WRITABLE. It is called before the host is asked for what they may follow.
+func (c *call) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.readable == nil {
+		c.readable, c.writable = make(chan struct{}, 1), make(chan struct{}, 1)
+	}
+}
+
 // signal puts the one token of an event into its channel.
-func signal(to chan struct{}) {
+func (c *call) signal(to *chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	select {
-	case to <- struct{}{}:
+	case *to <- struct{}{}:
 	default: // nobody has use for pieces here
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 )
 
@@ -127,7 +128,6 @@ func (s *httpServer) newExchange(e *event) (*call, error) {
 	// SAFETY: the host's structure, of that size, aligned, and there until the task ends.
 	x.from = (*requestHead)(unsafe.Pointer(unsafe.SliceData(e.data)))
 	x.http = x
-	x.readable, x.writable = make(chan struct{}, 1), make(chan struct{}, 1)
 	return &x.call, nil
 }
 
@@ -187,6 +187,10 @@ func (x *exchange) over() {
 	x.from = nil
 	x.body.close(http.ErrBodyReadAfterClose)
 	x.res.close()
+	if x.conn.Load() == nil {
+		x.readDeadline.set(time.Time{}) // no timer holds what is no more
+		x.writeDeadline.set(time.Time{})
+	}
 }
 
 // lose tells a connection that the handler has taken.

@@ -99,6 +99,7 @@ func (b *requestBody) readStream(p []byte) (int, error) {
 	if b.rest != nil {
 		return b.readRest(p), nil
 	}
+	b.x.wake()
 	for {
 		var n int
 		got := resultGone

@@ -18,17 +18,17 @@ type writerOnly struct{ io.Writer }
 // ReadFrom implements [io.ReaderFrom]. A regular file, or a part of one by [io.LimitedReader], is not read: nginx sends
 // it. So [io.Copy], [http.ServeContent] and [http.FileServer] cost little.
 func (w *response) ReadFrom(from io.Reader) (int64, error) {
-	file, limited := from.(*os.File)
+	file, _ := from.(*os.File)
 	most := int64(-1)
-	if part, ok := from.(*io.LimitedReader); ok {
-		if file, limited = part.R.(*os.File); limited {
-			most = part.N
-		}
+	part, limited := from.(*io.LimitedReader)
+	if limited {
+		file, _ = part.R.(*os.File)
+		most = part.N
 	}
 	sent := int64(0)
 	if file != nil {
 		n, err := w.sendFile(file, most)
-		if part, ok := from.(*io.LimitedReader); ok {
+		if limited {
 			part.N -= n
 		}
 		if err != nil {
@@ -70,6 +70,7 @@ func (w *response) sendFile(file *os.File, most int64) (int64, error) {
 	if err := w.room(); err != nil {
 		return 0, err
 	}
+	w.x.wake()
 	fd, err := duplicateFile(file)
 	if err != nil {
 		w.written -= length

@@ -40,6 +40,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		}
 	}
 	w.hijacked = true
+	w.x.wake()
 	k.SetDeadline(time.Time{})
 	w.x.conn.Store(k)
 	if cause := w.x.stopped(); cause != nil {
@@ -69,7 +70,6 @@ type hijacked struct {
 	head    []byte // of the answer, as far as it was written
 	raw     *rawAnswer
 	full    bool
-	over    bool // the task has ended
 }
 
 // lose wakes whoever waits.
@@ -243,6 +243,7 @@ func (k *hijacked) Close() error {
 		default:
 			a.status, a.data = 1, []byte("the handler has closed the connection that it had hijacked, without an answer")
 		}
+		k.SetDeadline(time.Time{}) // no timer holds what is no more
 		k.x.in.end(&k.x.call, a)
 		err = nil
 	})

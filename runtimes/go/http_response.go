@@ -230,6 +230,7 @@ func (w *response) keepForHead(p []byte) {
 
 // send sends what was collected, and p, in pieces.
 func (w *response) send(p []byte) (int, error) {
+	w.x.wake()
 	for sent := 0; ; {
 		if err := w.room(); err != nil {
 			return sent, err

@@ -100,11 +100,11 @@ func (in *instance) take(events []event) (started, stop bool) {
 			}
 		case eventReadable:
 			if c := in.calls[e.task]; c != nil {
-				signal(c.readable)
+				c.signal(&c.readable)
 			}
 		case eventWritable:
 			if c := in.calls[e.task]; c != nil {
-				signal(c.writable)
+				c.signal(&c.writable)
 			}
 		case eventStop:
 			stop = true
@@ -134,7 +134,7 @@ func (in *instance) newCall(e *event) (*call, error) {
 	c.req = make([]byte, len(e.data))
 	copy(c.req, e.data)
 	if in.pieces || e.flags&flagMore != 0 {
-		c.readable, c.writable = make(chan struct{}, 1), make(chan struct{}, 1)
+		c.wake()
 	}
 	return c, nil
 }
