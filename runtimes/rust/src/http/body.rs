@@ -93,11 +93,11 @@ impl Body {
         exchange: &Arc<Exchange>,
     ) -> io::Result<Self> {
         let len = u64::try_from(request.content_length).ok();
-        if request.flags & NFFI_HTTP_BODY == 0 {
-            return Ok(Self::default());
-        }
         if event.flags & NFFI_MORE != 0 {
             return Ok(Self(Kind::Pieces { exchange: Arc::clone(exchange), left: len }));
+        }
+        if request.flags & NFFI_HTTP_BODY == 0 {
+            return Ok(Self::default());
         }
         if request.body_fd < 0 {
             // SAFETY: as the caller promises. A copy: the app may keep it for longer than the task.

@@ -140,7 +140,7 @@ fn lines_carry_the_request() {
     assert_eq!(nginx.text("/log"), "logged");
     for text in ["in the handler", "in a task"] {
         let line = nginx.logged(&["[warn]", text]);
-        assert!(line.contains(" *") && line.contains("GET /log"), "{line}");
+        assert!(line.contains(" *") && line.contains("trace: "), "{line}");
     }
     nginx.quit();
 }

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use crate::support::{Nginx, library, wait_until};
+use crate::support::{Nginx, examples, wait_until};
 
 #[test]
 fn a_client_that_leaves_takes_the_future_along() {
@@ -61,12 +61,12 @@ fn a_slow_client_stops_the_app() {
 fn a_slow_app_stops_the_client() {
     let nginx = Nginx::start("", "");
     let before = nginx.memory();
-    let body = vec![b'u'; 16 << 20];
+    let body = vec![b'u'; 64 << 20];
     let answer = nginx.ask("POST", "/streamed/sip", &[], &body);
     assert_eq!(answer.pair(), (200, "sipped".to_owned()));
     assert_eq!(nginx.count("poured"), body.len());
     let grown = nginx.memory().saturating_sub(before);
-    assert!(grown < 8 << 10, "{grown} KiB");
+    assert!(grown < 16 << 10, "{grown} KiB");
     nginx.quit();
 }
 
@@ -108,7 +108,33 @@ fn no_request_fails_while_nginx_reloads() {
 
 #[test]
 fn the_wrong_kind_is_refused() {
-    let of_messages = library("nffi_echo");
-    let nginx = Nginx::start("", "location = /echo { nffi_pass echo; }");
-    drop((of_messages, nginx));
+    let more = "location = /blocking { nffi_pass blocking; }
+        location = /async { nffi_pass async; }
+        location = /service { nffi_pass service; }
+        location = /call { content_by_lua_block { ngx.say(require('resty.nffi').call('service', '')) } }";
+    let runtime = |name: &str, library: &str, options: &str| {
+        format!("nffi_runtime {name} {} {{ {options} }}\n", examples(library).display())
+    };
+    let runtimes = runtime("blocking", "nffi_test_blocking", "name x;")
+        + &runtime("async", "nffi_test_async", "name x;")
+        + &runtime("service", "nffi_test_service", "greeting hi;");
+    let nginx = Nginx::start_with(&runtimes, "", more);
+    for kind in ["blocking", "async"] {
+        assert_eq!(nginx.get(&format!("/{kind}")).status, 502);
+        nginx.logged(&[kind, "takes messages (nffi.call), not HTTP requests (nffi_pass)"]);
+    }
+    assert_eq!(nginx.text("/service"), "hi from 1 thread");
+    assert_eq!(nginx.text("/call"), "nilthis runtime takes HTTP requests (nffi_pass), not messages (nffi.call)1\n");
+    nginx.quit();
+}
+
+#[test]
+fn options_are_checked() {
+    let start = |options: &str| {
+        let runtime = format!("nffi_runtime service {} {{ {options} }}", examples("nffi_test_service").display());
+        Nginx::refused(&runtime)
+    };
+    assert!(start("greeting '';").contains("there is no greeting"), "{}", start("greeting '';"));
+    assert!(start("").contains("option \"greeting\" is missing"));
+    assert!(start("greeting x; more y;").contains("unknown option \"more\""));
 }

@@ -6,8 +6,9 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread::sleep,
     time::{Duration, Instant},
@@ -38,6 +39,74 @@ pub fn library(name: &str) -> PathBuf {
     path
 }
 
+/// One of the examples beside the tests.
+pub fn examples(name: &str) -> PathBuf {
+    let path = library("nffi_http_tests").with_file_name("examples").join(format!("lib{name}.so"));
+    assert!(path.exists(), "{} is not built: cargo build --examples -p nffi -p nffi-http-tests", path.display());
+    path
+}
+
+fn folder() -> PathBuf {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Relaxed);
+    let dir = std::env::temp_dir().join(format!("nffi-http-{}-{number}", std::process::id()));
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(dir.join("logs")).unwrap();
+    fs::create_dir_all(dir.join("files")).unwrap();
+    fs::write(dir.join("files/text.txt"), "0123456789").unwrap();
+    fs::write(dir.join("files/empty"), "").unwrap();
+    dir
+}
+
+fn configure(dir: &Path, runtimes: &str, options: &str, server: &str) -> SocketAddr {
+    // Free a moment ago: nobody else takes it that soon.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let modules: String = variable("NGINX_LUA_MODULES")
+        .split_whitespace()
+        .chain([&*variable("NGINX_NFFI_MODULE")])
+        .map(|module| format!("load_module {module};\n"))
+        .collect();
+    // Where root starts it: perhaps only root may read what cargo builds.
+    let user = if fs::metadata("/proc/self").unwrap().uid() == 0 { "user root;" } else { "" };
+    let conf = format!(
+        r#"{modules} {user}
+worker_processes 1; daemon off; pid logs/pid; error_log logs/error.log info;
+events {{ worker_connections 512; }}
+http {{
+    lua_package_path "{lua}";
+    access_log logs/access.log;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    client_max_body_size 0;
+    nffi_runtime app {app} {{ name one; files {dir}/files; {options} }}
+    {runtimes}
+    server {{
+        listen {address};
+        listen unix:{dir}/socket;
+        location / {{ nffi_pass app; nffi_param A $arg_n; nffi_param B "b b"; }}
+        location /streamed/ {{ rewrite ^/streamed(/.*)$ $1 break; nffi_pass app; nffi_request_buffering off; }}
+        location = /message {{ content_by_lua_block {{ ngx.say(require("resty.nffi").call("app", "to you")) }} }}
+        {server}
+    }}
+}}
+"#,
+        lua = variable("NGINX_LUA_PATH"),
+        app = library("nffi_http_tests").display(),
+        dir = dir.display(),
+    );
+    fs::write(dir.join("nginx.conf"), conf).unwrap();
+    address
+}
+
+fn command(dir: &Path) -> Command {
+    // It ends with the test's thread, should that be killed.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(variable("NGINX_BIN")).arg("-p").arg(dir);
+    command.arg("-c").arg(dir.join("nginx.conf")).args(["-e", "logs/error.log"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
 pub struct Nginx {
     child: Child,
     pub dir: PathBuf,
@@ -54,70 +123,27 @@ impl Nginx {
 
     /// `options` are of the runtime `app`, `server` is more of the server's block.
     pub fn start(options: &str, server: &str) -> Self {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Relaxed);
-        let dir = std::env::temp_dir().join(format!("nffi-http-{}-{number}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(dir.join("logs")).unwrap();
-        fs::create_dir_all(dir.join("files")).unwrap();
-        fs::write(dir.join("files/text.txt"), "0123456789").unwrap();
-        fs::write(dir.join("files/empty"), "").unwrap();
-        // Free a moment ago: nobody else takes it that soon.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let modules: String = variable("NGINX_LUA_MODULES")
-            .split_whitespace()
-            .chain([&*variable("NGINX_NFFI_MODULE")])
-            .map(|module| format!("load_module {module};\n"))
-            .collect();
-        // Where root starts it: only root may read what cargo builds, here and there.
-        let user = if fs::metadata("/proc/self").map(|of| std::os::unix::fs::MetadataExt::uid(&of)).unwrap() == 0 {
-            "user root;"
-        } else {
-            ""
-        };
-        let conf = format!(
-            r#"{modules} {user}
-worker_processes 1; daemon off; pid logs/pid; error_log logs/error.log info;
-events {{ worker_connections 512; }}
-http {{
-    lua_package_path "{lua}";
-    access_log logs/access.log;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    client_max_body_size 0;
-    nffi_runtime app {app} {{ name one; files {dir}/files; {options} }}
-    server {{
-        listen {address};
-        listen unix:{dir}/socket;
-        location / {{ nffi_pass app; nffi_param A $arg_n; nffi_param B "b b"; }}
-        location /prefixed/ {{ nffi_pass app; nffi_prefix /prefixed; rewrite ^/prefixed/(.*)$ /prefixed/$1 break; }}
-        location /streamed/ {{ rewrite ^/streamed(/.*)$ $1 break; nffi_pass app; nffi_request_buffering off; }}
-        location = /message {{ content_by_lua_block {{
-            ngx.say(require("resty.nffi").call("app", "to you"))
-        }} }}
-        {server}
-    }}
-}}
-"#,
-            lua = variable("NGINX_LUA_PATH"),
-            app = library("nffi_http_tests").display(),
-            dir = dir.display(),
-        );
-        fs::write(dir.join("nginx.conf"), conf).unwrap();
-        // It ends with the test's thread, should that be killed.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(variable("NGINX_BIN"))
-            .arg("-p")
-            .arg(&dir)
-            .arg("-c")
-            .arg(dir.join("nginx.conf"))
-            .args(["-e", "logs/error.log"])
-            .spawn()
-            .unwrap();
+        Self::start_with("", options, server)
+    }
+
+    /// With more runtimes.
+    pub fn start_with(runtimes: &str, options: &str, server: &str) -> Self {
+        let dir = folder();
+        let address = configure(&dir, runtimes, options, server);
+        let child = command(&dir).spawn().unwrap();
         let nginx = Self { child, dir, address };
         wait_until("nginx answers", || TcpStream::connect(nginx.address).is_ok());
         nginx
+    }
+
+    /// What `nginx -t` says against a runtime.
+    pub fn refused(runtime: &str) -> String {
+        let dir = folder();
+        configure(&dir, runtime, "", "");
+        let output = command(&dir).arg("-t").stderr(Stdio::piped()).output().unwrap();
+        let _ = fs::remove_dir_all(&dir);
+        assert!(!output.status.success(), "nginx -t accepts {runtime}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     pub fn client(&self) -> Client {
@@ -199,8 +225,13 @@ http {{
 
 impl Drop for Nginx {
     fn drop(&mut self) {
+        // Workers would outlive a master that is killed.
+        let workers = self.workers();
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for pid in workers {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
+        }
         if std::thread::panicking() {
             eprintln!("the log of nginx:\n{}", self.log());
         }

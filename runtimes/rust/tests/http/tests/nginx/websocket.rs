@@ -20,8 +20,10 @@ fn connect(nginx: &Nginx, path: &str) -> Result<(Socket, Response), u16> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut config = tungstenite::protocol::WebSocketConfig::default();
     (config.max_message_size, config.max_frame_size) = (None, None);
-    let request = tungstenite::ClientRequestBuilder::new(format!("ws://localhost{path}").parse().unwrap())
-        .with_sub_protocol("echo");
+    let mut request = tungstenite::ClientRequestBuilder::new(format!("ws://localhost{path}").parse().unwrap());
+    if path == "/ws" {
+        request = request.with_sub_protocol("echo");
+    }
     match tungstenite::client::client_with_config(request, stream, Some(config)) {
         Ok(both) => Ok(both),
         Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(answer))) => Err(answer.status().as_u16()),
