@@ -10,6 +10,7 @@ import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.FileSystems;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -118,6 +119,15 @@ final class Exchange extends Task implements HttpExchange {
     }
 
     @Override
+    public void send(int status, String text) {
+        mayBegin(status);
+        if (!headers.has("Content-Type")) {
+            headers.set("Content-Type", "text/plain; charset=utf-8");
+        }
+        send(status, text.getBytes(StandardCharsets.UTF_8));
+    }
+
+    @Override
     public HttpOutput start(int status) {
         pieces.begin(beginning(status));
         stage = Stage.PIECES;
@@ -126,7 +136,7 @@ final class Exchange extends Task implements HttpExchange {
 
     @Override
     public void sendFile(int status, Path file, long offset, long length) throws IOException {
-        mayBegin();
+        mayBegin(status);
         try (FileInputStream open = open(file)) {
             long size = open.getChannel().size();
             long sent = length == -1 ? size - offset : length;
@@ -175,11 +185,15 @@ final class Exchange extends Task implements HttpExchange {
     }
 
     private byte[] beginning(int status) {
+        mayBegin(status);
+        return Heads.encode(status, headers);
+    }
+
+    private void mayBegin(int status) {
         mayBegin();
         if (status < 200 || status > 999) {
             throw new IllegalArgumentException(status + ": an answer's status is a number from 200 to 999");
         }
-        return Heads.encode(status, headers);
     }
 
     private void mayBegin() {

@@ -1,7 +1,6 @@
 package io.github.nffi.http;
 
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 
 /**
@@ -27,12 +26,7 @@ public interface HttpExchange {
     void send(int status, byte[] body);
 
     /** The whole answer, as UTF-8. Where no Content-Type is set, it is text/plain. */
-    default void send(int status, String text) {
-        if (!headers().has("Content-Type")) {
-            headers().set("Content-Type", "text/plain; charset=utf-8");
-        }
-        send(status, text.getBytes(StandardCharsets.UTF_8));
-    }
+    void send(int status, String text);
 
     /**
      * The whole answer, from a file, which nginx sends. It must not shrink meanwhile. Where no Content-Length is set, it

@@ -83,7 +83,7 @@ final class FakeHost implements Host {
     static byte[] head(String path, int flags, byte[] inlined, long address, long length, int fd, String... headers) {
         String[] strings = {"POST", path, path, "q=a%20b&e", "/app", "http", "127.0.0.1", "127.0.0.2", "name"};
         ByteArrayOutputStream bytes = new ByteArrayOutputStream();
-        ByteBuffer numbers = ByteBuffer.allocate(4096).order(ByteOrder.nativeOrder());
+        ByteBuffer numbers = ByteBuffer.allocate(1024).order(ByteOrder.nativeOrder());
         numbers.putInt(flags).putInt(1001).putInt(4711).putInt(80).putLong(length).putLong(address).putLong(length);
         numbers.putInt(fd).putInt(inlined.length > 0 ? 1 : 0).putInt(headers.length / 2).putInt(1);
         for (String string : strings) {
@@ -104,6 +104,14 @@ final class FakeHost implements Host {
     static byte[] head(String path, int flags, String body, String... headers) {
         byte[] bytes = body.getBytes(StandardCharsets.UTF_8);
         return head(path, flags, bytes, 0, bytes.length, -1, headers);
+    }
+
+    /** With a body in a file. */
+    static byte[] headOfFile(int fd, long length) {
+        byte[] head = head("/", 2, new byte[0], 0, length, fd);
+        // Not in memory: there it has no length.
+        ByteBuffer.wrap(head).putLong(32, 0);
+        return head;
     }
 
     private static String decoded(byte[] head) {
@@ -148,6 +156,11 @@ final class FakeHost implements Host {
     private synchronized void add(Event event) {
         events.add(event);
         notifyAll();
+    }
+
+    /** Has an event not been polled yet? */
+    synchronized boolean events() {
+        return !events.isEmpty();
     }
 
     /** How many pieces have not been read yet. */
