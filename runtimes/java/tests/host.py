@@ -112,7 +112,7 @@ class Failures(Case):
     def test_starts_that_fail(self):
         for cfg, said in (
             (config("testing.None"), "handler testing.None: no such class on class_path"),
-            (config("java.lang.String"), "implements neither io.github.nffi.Handler nor"),
+            (config("java.lang.String"), "implements none of io.github.nffi.Handler, io.github.nffi.AsyncHandler,"),
             (config("conformance.Blocking", init_fail="told to"), "told to"),
             (config("conformance.Blocking", init_sleep="x"), 'init_sleep: a number from 0 to 60000 expected, got "x"'),
             (config("testing.Odd", colour="red"), 'unknown option "colour": neither the Java host nor testing.Odd knows it'),
