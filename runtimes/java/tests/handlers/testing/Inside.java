@@ -23,7 +23,9 @@ public final class Inside implements Handler {
     private static long table(Request request) throws Exception {
         Object at = request;
         for (String name : new String[] {"service", "host", "host", "table"}) {
-            Field field = at.getClass().getDeclaredField(name);
+            // The request's is its superclass's.
+            Class<?> type = at == request ? at.getClass().getSuperclass() : at.getClass();
+            Field field = type.getDeclaredField(name);
             field.setAccessible(true);
             at = field.get(at);
         }
