@@ -262,6 +262,24 @@ class Async(Answers):
         self.assertFalse(text.endswith("0\r\n\r\n"), "the connection was cut")
         self.assertTrue(self.nginx.log_has("would wait on the thread that takes requests in", 5))
 
+    def test_pieces_without_waiting(self):
+        for size in (0, 1, 100_000, 16 << 20):
+            body = os.urandom(size)
+            for path in ("/here/echo", "/mem/here/echo", "/app/here/echo"):
+                status, answer = self.echo(path, body)
+                self.assertTrue((status, answer) == (200, body), f"{path}: {status}, {len(answer)} of {size} bytes")
+        self.assertEqual(self.ask("/here/stream?n=300&size=70000")[2], bytes(300 * 70000))
+        with self.nginx.connect() as sock:
+            sock.sendall(b"GET /here/upgrade HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+            self.assertTrue(sock.recv(65536).startswith(b"HTTP/1.1 101"))
+            for word in (b"one", b"two"):
+                sock.sendall(word)
+                self.assertEqual(sock.recv(65536), word)
+        with self.nginx.connect() as sock:
+            sock.sendall(b"GET /here/stream?n=1000000&size=65536 HTTP/1.1\r\nHost: x\r\n\r\n")
+            sock.recv(1000)
+        self.assertTrue(wait_for(lambda: self.nginx.runtime(self.default)["in_flight"] == 0, 10))
+
     # A future does not interrupt who computes it.
     def test_a_client_that_goes(self):
         before = self.gone()

@@ -1,7 +1,9 @@
 package testing;
 
 import io.github.nffi.http.AsyncHttpHandler;
+import io.github.nffi.http.HttpConnection;
 import io.github.nffi.http.HttpExchange;
+import io.github.nffi.http.HttpOutput;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -17,7 +19,7 @@ public final class AsyncWeb implements AsyncHttpHandler {
 
     @Override
     public CompletableFuture<Void> handle(HttpExchange x) throws Exception {
-        switch (x.request().path()) {
+        switch (x.request().path().substring(x.request().prefix().length())) {
             case "/hello", "/throw", "/nothing" -> {
                 web.answer(x);
                 return CompletableFuture.completedFuture(null);
@@ -25,6 +27,15 @@ public final class AsyncWeb implements AsyncHttpHandler {
             case "/here/full" -> {
                 x.start(200).write(new byte[1 << 20]);
                 return CompletableFuture.completedFuture(null);
+            }
+            case "/here/stream" -> {
+                return stream(x.start(200), new byte[(int) Web.number(x, "size", 10)], Web.number(x, "n", 3));
+            }
+            case "/here/echo" -> {
+                return echo(x, x.start(200));
+            }
+            case "/here/upgrade" -> {
+                return back(x.upgrade());
             }
             case "/here/null" -> {
                 return null;
@@ -39,5 +50,20 @@ public final class AsyncWeb implements AsyncHttpHandler {
                 }, executor);
             }
         }
+    }
+
+    private static CompletableFuture<Void> stream(HttpOutput out, byte[] piece, long left) {
+        return left == 0 ? CompletableFuture.completedFuture(null)
+                : out.sendAsync(piece).thenCompose(sent -> stream(out, piece, left - 1));
+    }
+
+    private static CompletableFuture<Void> echo(HttpExchange x, HttpOutput out) {
+        return x.request().readAsync().thenCompose(piece -> piece == null ? CompletableFuture.completedFuture(null)
+                : out.sendAsync(piece).thenCompose(sent -> echo(x, out)));
+    }
+
+    private static CompletableFuture<Void> back(HttpConnection connection) {
+        return connection.readAsync().thenCompose(piece -> piece == null ? CompletableFuture.completedFuture(null)
+                : connection.output().sendAsync(piece).thenCompose(sent -> back(connection)));
     }
 }

@@ -9,11 +9,11 @@ import java.io.FileInputStream;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.FileSystems;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.concurrent.CompletableFuture;
 
 /**
  * An HTTP request and its answer.
@@ -178,10 +178,14 @@ final class Exchange extends Task implements HttpExchange {
         }
         pieces.upgrade(Heads.encode(101, headers));
         stage = Stage.UPGRADED;
-        return new Connection(pieces.input(), pieces.output());
+        return new Connection(pieces, pieces.input(), pieces.output());
     }
 
-    private record Connection(InputStream input, OutputStream output) implements HttpConnection {
+    private record Connection(Pieces pieces, InputStream input, HttpOutput output) implements HttpConnection {
+        @Override
+        public CompletableFuture<byte[]> readAsync() {
+            return pieces.readAsync();
+        }
     }
 
     private byte[] beginning(int status) {

@@ -11,6 +11,7 @@ import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Objects;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 
@@ -62,6 +63,9 @@ final class Pieces {
         final Condition changed = lock.newCondition();
         boolean readable;
         boolean writable;
+        /** Of those that do not wait; null where there is none. */
+        CompletableFuture<Void> whenReadable;
+        CompletableFuture<Void> whenWritable;
     }
 
     private synchronized Signals signals() {
@@ -96,14 +100,43 @@ final class Pieces {
 
     private void signal(boolean readable, boolean writable) {
         Signals s = signals();
+        CompletableFuture<Void> reader = null;
+        CompletableFuture<Void> writer = null;
         s.lock.lock();
         try {
             s.readable |= readable;
             s.writable |= writable;
             s.changed.signalAll();
+            boolean over = isClosed();
+            if (readable || over) {
+                reader = s.whenReadable;
+                s.whenReadable = null;
+            }
+            if (writable || over) {
+                writer = s.whenWritable;
+                s.whenWritable = null;
+            }
         } finally {
             s.lock.unlock();
         }
+        complete(reader);
+        complete(writer);
+    }
+
+    private void complete(CompletableFuture<Void> waiting) {
+        if (waiting == null) {
+            return;
+        }
+        try {
+            checkOpen();
+            waiting.complete(null);
+        } catch (IOException e) {
+            waiting.completeExceptionally(e);
+        }
+    }
+
+    private synchronized boolean isClosed() {
+        return closed != null;
     }
 
     private synchronized void checkOpen() throws IOException {
@@ -139,6 +172,66 @@ final class Pieces {
         }
     }
 
+    /** As {@link #waitFor}, without waiting. */
+    private CompletableFuture<Void> when(boolean reading) throws IOException {
+        Signals s = signals();
+        s.lock.lock();
+        try {
+            if (reading ? s.readable : s.writable) {
+                return CompletableFuture.completedFuture(null);
+            }
+            checkOpen();
+            CompletableFuture<Void> waiting = reading ? s.whenReadable : s.whenWritable;
+            if (waiting == null) {
+                waiting = new CompletableFuture<>();
+                if (reading) {
+                    s.whenReadable = waiting;
+                } else {
+                    s.whenWritable = waiting;
+                }
+            }
+            return waiting;
+        } finally {
+            s.lock.unlock();
+        }
+    }
+
+    /** What {@link #input} would read next, or null at the end. Does not wait. */
+    CompletableFuture<byte[]> readAsync() {
+        try {
+            if (piece != null && read < piece.length) {
+                byte[] rest = read == 0 ? piece : Arrays.copyOfRange(piece, read, piece.length);
+                read = piece.length;
+                return CompletableFuture.completedFuture(rest);
+            }
+            if (!more) {
+                return CompletableFuture.completedFuture(null);
+            }
+            int[] result = {Host.BAD};
+            byte[] next = tryRead(result);
+            return switch (result[0]) {
+                case Host.OK -> CompletableFuture.completedFuture(next);
+                case Host.AGAIN -> when(true).thenCompose(readable -> readAsync());
+                case Host.EOF -> {
+                    more = false;
+                    yield CompletableFuture.completedFuture(null);
+                }
+                default -> throw goneError();
+            };
+        } catch (IOException e) {
+            return CompletableFuture.failedFuture(e);
+        }
+    }
+
+    private byte[] tryRead(int[] result) throws IOException {
+        checkOpen();
+        Signals s = signals();
+        s.lock.lock();
+        s.readable = false;
+        s.lock.unlock();
+        return host.read(task, result);
+    }
+
     /** The next piece after the first, or null at the end. */
     private byte[] nextPiece() throws IOException {
         if (!more) {
@@ -146,12 +239,7 @@ final class Pieces {
         }
         int[] result = {Host.BAD};
         for (;;) {
-            checkOpen();
-            Signals s = signals();
-            s.lock.lock();
-            s.readable = false;
-            s.lock.unlock();
-            byte[] next = host.read(task, result);
+            byte[] next = tryRead(result);
             switch (result[0]) {
                 case Host.OK:
                     return next;
@@ -328,6 +416,36 @@ final class Pieces {
                 throw new IOException("no regular file, or it has not " + length + " bytes from " + offset + " on");
             }
             afterPiece(result);
+        }
+
+        @Override
+        public CompletableFuture<Void> sendAsync(byte[] piece) {
+            byte[] whole = last(piece);
+            used = 0;
+            return sendAsync(whole, 0);
+        }
+
+        private CompletableFuture<Void> sendAsync(byte[] from, int offset) {
+            try {
+                for (int at = offset;;) {
+                    int length = Math.min(most, from.length - at);
+                    beforePiece();
+                    int result = host.write(task, takeHead(), from, at, length);
+                    at += length;
+                    if (result == Host.FULL) {
+                        int next = at;
+                        return next == from.length ? when(false) : when(false).thenCompose(open -> sendAsync(from, next));
+                    }
+                    if (result != Host.OK) {
+                        throw goneError();
+                    }
+                    if (at == from.length) {
+                        return CompletableFuture.completedFuture(null);
+                    }
+                }
+            } catch (IOException e) {
+                return CompletableFuture.failedFuture(e);
+            }
         }
 
         private void send(byte[] from, int offset, int length) throws IOException {

@@ -14,10 +14,13 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 
 /** A request as heads.rs has laid it out: numbers, then lengths, then all strings. They are made when asked for. */
 final class RequestHead implements HttpRequest {
     private static final int UPGRADE = 1;
+    /** Of a body that is there, at once. */
+    private static final int PIECE = 64 * 1024;
 
     private static final int FLAGS = 0;
     private static final int VERSION = 4;
@@ -48,6 +51,8 @@ final class RequestHead implements HttpRequest {
     private final byte[] block;
     private final ByteBuffer numbers;
     private final InputStream body;
+    /** Where the body comes in them; null elsewhere. */
+    private final Pieces pieces;
     /** Made when first asked for; two threads may make the same. */
     private volatile Headers headers;
     private volatile Map<String, String> params;
@@ -61,6 +66,7 @@ final class RequestHead implements HttpRequest {
         numbers = ByteBuffer.wrap(block).order(ByteOrder.nativeOrder());
         long length = numbers.getLong(BODY_LENGTH);
         int fd = numbers.getInt(BODY_FILE);
+        this.pieces = more ? pieces : null;
         if (more) {
             body = pieces.input();
         } else if (numbers.getInt(BODY_INLINED) == 1) {
@@ -235,6 +241,19 @@ final class RequestHead implements HttpRequest {
     @Override
     public InputStream body() {
         return body;
+    }
+
+    @Override
+    public CompletableFuture<byte[]> readAsync() {
+        if (pieces != null) {
+            return pieces.readAsync();
+        }
+        try {
+            byte[] piece = body.readNBytes(PIECE);
+            return CompletableFuture.completedFuture(piece.length == 0 ? null : piece);
+        } catch (IOException e) {
+            return CompletableFuture.failedFuture(e);
+        }
     }
 
     @Override

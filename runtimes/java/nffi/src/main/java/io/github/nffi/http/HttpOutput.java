@@ -4,6 +4,7 @@ import java.io.FileDescriptor;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.file.Path;
+import java.util.concurrent.CompletableFuture;
 
 /**
  * The body of an answer, as it is made. What is written is gathered up to 16 KiB; {@code flush()} sends it, and the head
@@ -15,6 +16,16 @@ public abstract class HttpOutput extends OutputStream {
     /** For the host. */
     protected HttpOutput() {
     }
+
+    /**
+     * Sends what was gathered, and this piece, without waiting: for an {@link AsyncHttpHandler}. Of no bytes, it is a
+     * flush. The next is sent when the future is done.
+     *
+     * @param piece must not be changed until then
+     * @return done when the client has taken enough of what is on its way, on the thread that takes requests in. Fails
+     *         with an IOException where the client has gone
+     */
+    public abstract CompletableFuture<Void> sendAsync(byte[] piece);
 
     /**
      * A part of a file is the next piece, and nginx sends it. It must not shrink meanwhile.

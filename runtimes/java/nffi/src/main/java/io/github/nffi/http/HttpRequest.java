@@ -3,6 +3,7 @@ package io.github.nffi.http;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 
 /**
  * What the client asked for. Bytes that are no ASCII are UTF-8 in {@link #path} and {@link #query(String)}; everywhere
@@ -65,6 +66,14 @@ public interface HttpRequest {
      * gone.
      */
     InputStream body();
+
+    /**
+     * The next piece of the body, without waiting: for an {@link AsyncHttpHandler}.
+     *
+     * @return null at its end. Done on the thread that takes requests in, where it was not at once. Fails with an
+     *         IOException where the client has gone
+     */
+    CompletableFuture<byte[]> readAsync();
 
     /**
      * What of the body has not been read, whole.

@@ -1,5 +1,6 @@
 package io.github.nffi.host;
 
+import static org.junit.jupiter.api.Assertions.assertDoesNotThrow;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
@@ -23,6 +24,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 import org.junit.jupiter.api.AfterEach;
@@ -348,6 +351,76 @@ class HttpTest {
         host.cancel(cancelled);
         assertEquals(new FakeHost.Answer(1, "cancelled"), host.answer(cancelled));
         assertTrue(future.isCancelled());
+    }
+
+    @Test
+    void piecesWithoutWaiting() throws StartException {
+        future = new CompletableFuture<>();
+        List<Object> done = new CopyOnWriteArrayList<>();
+        start(Async.class, x -> {
+            HttpOutput out = x.start(200);
+            out.write('<');
+            read(x, out, done);
+        });
+        host.pieces.addAll(List.of("AGAIN", "a", "b".repeat(100_000)));
+        host.window = Host.FULL;
+        long task = host.http(FakeHost.head("/", 2, ""), Host.MORE);
+        await(() -> host.piecesLeft() == 2);
+        host.signal(Host.READABLE, task);
+        await(() -> host.written.size() == 1);
+        host.signal(Host.WRITABLE, task);
+        await(() -> host.written.size() == 2);
+        assertEquals(List.of("sent"), done);
+        host.signal(Host.WRITABLE, task);
+        await(() -> host.written.size() == 3);
+        host.window = Host.OK;
+        host.signal(Host.WRITABLE, task);
+        assertAnswer("200", ">", task);
+        assertEquals(List.of(2, 65536, 100_000 - 65536), host.written.stream().map(String::length).toList());
+        assertEquals(List.of("sent", "sent"), done);
+    }
+
+    private static void read(HttpExchange x, HttpOutput out, List<Object> done) {
+        x.request().readAsync().whenComplete((piece, e) -> {
+            if (piece == null) {
+                assertDoesNotThrow(() -> out.write('>'));
+                future.complete(null);
+                return;
+            }
+            out.sendAsync(piece).thenRun(() -> {
+                done.add("sent");
+                read(x, out, done);
+            });
+        });
+    }
+
+    @Test
+    void whoDoesNotWaitHearsOfTheEndAllTheSame() throws StartException {
+        future = new CompletableFuture<>();
+        List<CompletableFuture<?>> waiting = new CopyOnWriteArrayList<>();
+        start(Async.class, x -> {
+            waiting.add(x.request().readAsync());
+            waiting.add(x.start(200).sendAsync(new byte[1]));
+        });
+        for (boolean gone : new boolean[] {true, false}) {
+            waiting.clear();
+            future = new CompletableFuture<>();
+            host.pieces.add("AGAIN");
+            host.window = Host.FULL;
+            long task = host.http(FakeHost.head("/", 2, ""), Host.MORE);
+            await(() -> waiting.size() == 2);
+            if (gone) {
+                host.cancel(task);
+            } else {
+                future.complete(null);
+            }
+            host.answer(task);
+            String said = gone ? "the caller has gone" : "the request has been answered";
+            for (CompletableFuture<?> each : waiting) {
+                Throwable e = assertThrows(ExecutionException.class, () -> each.get(10, TimeUnit.SECONDS)).getCause();
+                assertEquals("java.io.IOException: " + said, e.toString());
+            }
+        }
     }
 
     @Test
