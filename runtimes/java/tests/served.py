@@ -2,10 +2,11 @@
 """HTTP handlers in Java behind a real nginx, and a real client.
 
 Environment: as t/survive/harness.py has it; NFFI_JAVA, a folder that runtimes/java/build has filled. Java 21 or later, if
-JAVA_21_HOME names one, runs the tests of virtual threads.
+JAVA_21_HOME names one, runs the tests of virtual threads. NFFI_BOARD: where examples/http/build has put the example.
 """
 
 import http.client
+import json
 import os
 import pathlib
 import re
@@ -346,6 +347,48 @@ class Bounded(Served):
                 self.assertIn(f"{self.SIZE} bytes".encode(), answer)
 
         self.assertLess(self.grown(act), 48 << 10)
+
+
+@unittest.skipUnless(os.environ.get("NFFI_BOARD"), "NFFI_BOARD does not say where examples/http is built")
+class Board(unittest.TestCase):
+    """The example."""
+
+    def test_the_board(self):
+        board = f"handler io.github.nffi.examples.Board; class_path {os.environ.get('NFFI_BOARD')}/*; keep 3;"
+        server = "location /board/ { nffi_pass board; nffi_prefix /board; nffi_request_buffering off; }"
+        nginx = Nginx(runtimes=f"nffi_runtime board {JAVA}/libnffi_java.so {{ {board} }}", server=server)
+        try:
+            nginx.start()
+            self.assertTrue(wait_for(lambda: nginx.get("/board/")[0] == 200, 20))
+            self.assertIn(b"<title>Board</title>", nginx.get("/board/")[1])
+            self.assertEqual(nginx.get("/board/no"), (404, b"no /no\n"))
+            readers = [nginx.connect() for _ in range(200)]
+            for reader in readers:
+                reader.sendall(b"GET /board/news HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertIn(b"text/event-stream", reader.recv(65536))
+            for text in ("one", "zw\u00f6lf", "3", "4"):
+                self.assertEqual(self.post(nginx, json.dumps({"text": text}))[0], 201)
+            for wrong in ("", "x", "[]", "{}", '{"text": ""}', json.dumps({"text": "x" * 10_001}), "x" * 1_000_000):
+                self.assertEqual(self.post(nginx, wrong)[0], 400, wrong[:80])
+            notes = [{"number": n, "text": text} for n, text in ((2, "zw\u00f6lf"), (3, "3"), (4, "4"))]
+            self.assertEqual(json.loads(nginx.get("/board/notes")[1]), notes)
+            for reader in readers:
+                got = b""
+                while b'"number":4' not in got:
+                    got += reader.recv(65536)
+                events = re.findall(rb"data: (.*)", got)
+                self.assertEqual([json.loads(event)["number"] for event in events], [1, 2, 3, 4])
+                reader.close()
+            self.assertTrue(wait_for(lambda: nginx.runtime("board")["in_flight"] == 0, 10), "readers that went are let go")
+        finally:
+            nginx.destroy()
+
+    @staticmethod
+    def post(nginx, body):
+        connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=20)
+        connection.request("POST", "/board/notes", body)
+        response = connection.getresponse()
+        return response.status, response.read()
 
 
 class Reload(unittest.TestCase):
