@@ -103,6 +103,10 @@ pub unsafe fn fail(exchange: *mut Exchange, failure: Failure) {
             _ => {
                 // What the client gets instead.
                 this.status = failure.status() as u16;
+                if (*r).reading_body() != 0 {
+                    // nginx will close it: better said than found out.
+                    (*r).set_keepalive(0);
+                }
                 if !this.heads.is_empty() {
                     // What the runtime wanted to send is not what is sent.
                     ngx_http_clean_header(r);
