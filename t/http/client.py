@@ -196,19 +196,20 @@ class H2:
         import h2.config
         import h2.connection
         import h2.events
+        import h2.exceptions
         import h2.settings
 
+        self.gone = h2.exceptions.StreamClosedError
         self.events, self.auto = h2.events, auto
         self.raw = Raw(port, ctx, timeout=timeout)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
-        self.h2.local_settings.initial_window_size = window
-        self.h2.local_settings.enable_push = 0
         self.h2.initiate_connection()
+        self.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window, h2.settings.SettingCodes.ENABLE_PUSH: 0})
         if connection_window > 65535:
             self.h2.increment_flow_control_window(connection_window - 65535)
-        self.streams, self.closed, self.acknowledged = {}, False, False
+        self.streams, self.closed, self.acknowledged = {}, False, 0
         self.flush()
-        self.wait(lambda: self.acknowledged)
+        self.wait(lambda: self.acknowledged == 2)
 
     def __enter__(self):
         return self
@@ -224,7 +225,7 @@ class H2:
     def ask(self, path, method="GET", body=None, headers=(), end=True):
         """Sends a request's head, and a body that the windows have room for. The number of its stream."""
         stream = self.h2.get_next_available_stream_id()
-        self.streams[stream] = {"status": None, "headers": {}, "body": b"", "trailers": {}, "ended": False, "reset": None}
+        self.streams[stream] = {"status": None, "headers": {}, "body": bytearray(), "trailers": {}, "ended": False, "reset": None}
         base = [(":method", method), (":path", path), (":scheme", "https"), (":authority", "localhost")]
         self.h2.send_headers(stream, base + list(headers), end_stream=body is None and end)
         if body:
@@ -253,7 +254,8 @@ class H2:
         self.flush()
 
     def cancel(self, stream, code=8):
-        self.h2.reset_stream(stream, code)
+        with contextlib.suppress(self.gone):
+            self.h2.reset_stream(stream, code)
         self.flush()
 
     def step(self, seconds):
@@ -274,7 +276,7 @@ class H2:
         for event in self.h2.receive_data(data):
             s = self.streams.get(getattr(event, "stream_id", None))
             if isinstance(event, e.SettingsAcknowledged):
-                self.acknowledged = True
+                self.acknowledged += 1
             elif isinstance(event, e.ResponseReceived):
                 fields = dict(event.headers)
                 s["status"], s["headers"] = int(fields.pop(":status")), fields
@@ -284,7 +286,9 @@ class H2:
                 if n:
                     self.h2.increment_flow_control_window(n)
                 if n and self.auto and not event.stream_ended:
-                    self.h2.increment_flow_control_window(n, event.stream_id)
+                    # It may have ended with a frame that is not looked at yet.
+                    with contextlib.suppress(self.gone):
+                        self.h2.increment_flow_control_window(n, event.stream_id)
             elif isinstance(event, e.TrailersReceived):
                 s["trailers"] = dict(event.headers)
             elif isinstance(event, e.StreamEnded):
