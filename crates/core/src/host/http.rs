@@ -61,7 +61,7 @@ impl Host {
     }
 
     /// `head` is none where it was malformed. Runs on: runtime thread.
-    fn http_head(&self, task: u64, head: Option<Box<Head>>) -> c_int {
+    pub(crate) fn http_head(&self, task: u64, head: Option<Box<Head>>) -> c_int {
         let entered = match self.enter_http("http_head", task) {
             Ok(entered) => entered,
             Err(status) => return status,
@@ -80,7 +80,7 @@ impl Host {
     }
 
     /// Runs on: runtime thread.
-    fn http_trailers(&self, task: u64, trailers: Option<Box<Head>>) -> c_int {
+    pub(crate) fn http_trailers(&self, task: u64, trailers: Option<Box<Head>>) -> c_int {
         let entered = match self.enter_http("http_trailers", task) {
             Ok(entered) => entered,
             Err(status) => return status,

@@ -10,6 +10,8 @@
 pub(crate) mod queues;
 
 #[cfg(test)]
+mod http;
+#[cfg(test)]
 mod parking;
 #[cfg(test)]
 mod polling;

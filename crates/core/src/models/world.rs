@@ -12,6 +12,7 @@ use crate::{
     dispatch::{Dispatch, News, Submission},
     done::Sink,
     host::Host,
+    http::{Http, RequestHead},
     options::Settings,
     pipe::Pieces,
     registry,
@@ -80,6 +81,20 @@ impl World {
     pub(super) fn submit_and_poll(&mut self, pieces: Option<Arc<Pieces>>, more: bool) -> u64 {
         let task = self.submit(1, pieces, more);
         assert_eq!(super::polling::poll(self.host, &self.runtime, false), [(nffi_abi::NFFI_CALL, task)]);
+        task
+    }
+
+    /// An HTTP task of owner 1.
+    pub(super) fn submit_http(&mut self, flags: u32, pieces: Arc<Pieces>) -> u64 {
+        let data = RequestHead { flags, body_fd: -1, ..RequestHead::default() }.block().expect("memory");
+        let (pieces, http) = (Some(pieces), Some(Box::new(Http::new(None))));
+        self.dispatch.submit(0, Submission { pieces, http, ..Submission::new(data, 1) })
+    }
+
+    /// The same, taken by a poller already.
+    pub(super) fn submit_http_and_poll(&mut self, flags: u32, pieces: Arc<Pieces>) -> u64 {
+        let task = self.submit_http(flags, pieces);
+        assert_eq!(super::polling::poll(self.host, &self.runtime, false), [(nffi_abi::NFFI_HTTP, task)]);
         task
     }
 
