@@ -5,7 +5,7 @@
 //! shorter than the pings, so the output grows by no more than what is fed, besides what is sent: whoever
 //! writes the output away before feeding more has it bounded.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 
 use thiserror::Error;
 use tungstenite::{
@@ -26,6 +26,9 @@ pub const ABNORMAL: u16 = 1006;
 
 /// What a control frame may carry: RFC 6455 section 5.5.
 const MAX_CONTROL: usize = 125;
+
+/// Room that an idle session keeps in each direction, in bytes.
+const KEPT: usize = 16 * 1024;
 
 /// How much a client may make this end hold, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,27 +95,48 @@ enum State {
 }
 
 /// The bytes both ways, as the library wants to see them: a connection on which nothing ever blocks
-/// but reading where there is nothing.
+/// but reading where there is nothing. It gives one frame at a time, so that the library holds nothing
+/// once it has given a message.
 #[derive(Debug, Default)]
 struct Bytestream {
     input: Vec<u8>,
     /// How much of `input` is read.
     at: usize,
+    /// Of the frame that is being read.
+    left: u64,
+    /// The longest frame of late.
+    longest: u64,
     ended: bool,
     output: Vec<u8>,
+}
+
+/// Most sessions are idle, and there may be many: what one large message took is not kept.
+fn empty(bytes: &mut Vec<u8>) {
+    if bytes.capacity() > KEPT { *bytes = Vec::new() } else { bytes.clear() }
 }
 
 impl Read for Bytestream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let rest = &self.input[self.at..];
-        if rest.is_empty() {
+        if self.left == 0 {
+            let mut cursor = Cursor::new(rest);
+            self.left = match FrameHeader::parse(&mut cursor) {
+                Ok(Some((_, payload))) => payload.saturating_add(cursor.position()),
+                Ok(None) => 0,
+                // The library will say what is wrong.
+                Err(_) => rest.len() as u64,
+            };
+            self.longest = self.longest.max(self.left);
+        }
+        if rest.is_empty() || self.left == 0 {
             return if self.ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
-        let n = rest.len().min(into.len());
+        let n = rest.len().min(into.len()).min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= n as u64;
         into[..n].copy_from_slice(&rest[..n]);
         self.at += n;
         if self.at == self.input.len() {
-            self.input.clear();
+            empty(&mut self.input);
             self.at = 0;
         }
         Ok(n)
@@ -130,9 +154,21 @@ impl Write for Bytestream {
     }
 }
 
+fn context(limits: Limits) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        // Held by every idle connection.
+        .read_buffer_size(4096)
+        // Each frame goes to the output at once, so that all frames are in one order.
+        .write_buffer_size(0)
+        .max_message_size(Some(limits.max_message))
+        .max_frame_size(Some(limits.max_frame));
+    WebSocketContext::new(Role::Server, Some(config))
+}
+
 /// One WebSocket, the server's end of it.
 #[derive(Debug)]
 pub struct Session {
+    limits: Limits,
     context: WebSocketContext,
     stream: Bytestream,
     state: State,
@@ -140,18 +176,7 @@ pub struct Session {
 
 impl Session {
     pub fn new(limits: Limits) -> Self {
-        let config = WebSocketConfig::default()
-            // Held by every idle connection.
-            .read_buffer_size(4096)
-            // Each frame goes to the output at once, so that all frames are in one order.
-            .write_buffer_size(0)
-            .max_message_size(Some(limits.max_message))
-            .max_frame_size(Some(limits.max_frame));
-        Self {
-            context: WebSocketContext::new(Role::Server, Some(config)),
-            stream: Bytestream::default(),
-            state: State::Open,
-        }
+        Self { limits, context: context(limits), stream: Bytestream::default(), state: State::Open }
     }
 
     /// Takes bytes that came over the connection. Then ask [`next_event`](Self::next_event) until it has
@@ -186,6 +211,14 @@ impl Session {
         // The answer to a ping or a Close goes out now: later it could come behind a Close of ours. That
         // the connection is to be closed, which this tells, is known.
         let _ = self.context.flush(&mut self.stream);
+        if matches!(message, Message::Text(_) | Message::Binary(_))
+            && self.state == State::Open
+            && self.stream.longest > KEPT as u64
+        {
+            // A message is whole, so nothing is under way; but the library would keep the room for it.
+            self.context = context(self.limits);
+            self.stream.longest = 0;
+        }
         match message {
             Message::Text(text) => Some(Event::Text(text)),
             Message::Binary(bytes) => Some(Event::Binary(bytes)),
@@ -203,7 +236,7 @@ impl Session {
 
     /// The last event, where it is not a Close.
     fn fault(&mut self, fault: &Fault) -> Event {
-        if self.stream.ended && self.stream.input.is_empty() && is_end(fault) {
+        if self.stream.ended && is_end(fault) {
             self.over();
             return Event::Close { code: ABNORMAL, reason: Utf8Bytes::default() };
         }
@@ -292,9 +325,9 @@ impl Session {
         &self.stream.output
     }
 
-    /// After all of [`output`](Self::output) was copied elsewhere; keeps the memory for the next.
+    /// After all of [`output`](Self::output) was copied elsewhere; keeps some memory for the next.
     pub fn clear_output(&mut self) {
-        self.stream.output.clear();
+        empty(&mut self.stream.output);
     }
 
     pub fn take_output(&mut self) -> Vec<u8> {

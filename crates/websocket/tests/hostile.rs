@@ -10,7 +10,7 @@ use std::{
     cell::Cell,
 };
 
-use nffi_websocket::{Event, Session};
+use nffi_websocket::{Event, Limits, Session};
 use proptest::{collection::vec, prelude::*};
 use support::*;
 
@@ -233,4 +233,26 @@ fn answers_to_pings_are_shorter_than_the_pings() {
     }
     assert!(session.output().len() < fed);
     assert_eq!(answers(session.output()).len(), 10_000);
+}
+
+#[test]
+fn an_idle_session_keeps_little() {
+    let large = Limits { max_message: 4 << 20, max_frame: 4 << 20 };
+    let before = HELD.get();
+    let mut session = Session::new(large);
+    for opcode in [BINARY, TEXT] {
+        session.feed(&frame(opcode, vec![b'x'; 1 << 20]).bytes());
+        let message = session.next_event().expect("a message");
+        session.send_binary(&vec![0; 2 << 20]).expect("open");
+        assert!(HELD.get() - before > 3 << 20);
+        session.clear_output();
+        drop(message);
+        // A message in fragments, each small or not.
+        session.feed(&frame(opcode, vec![b'x'; 100_000]).first().bytes());
+        session.feed(&frame(PING, "").bytes());
+        session.feed(&frame(CONTINUATION, "x").bytes());
+        assert!(matches!(session.next_event(), Some(Event::Ping(_))) && session.next_event().is_some());
+        assert_eq!(session.next_event(), None);
+        assert!(HELD.get() - before < 64 << 10, "{} bytes", HELD.get() - before);
+    }
 }
