@@ -46,6 +46,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// With room for messages that a session does not keep the memory of.
+const WIDE: Limits = Limits { max_message: 40_000, max_frame: 25_000 };
+
 /// What happens to a session.
 #[derive(Debug, Clone)]
 enum Step {
@@ -68,6 +71,7 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
         4 => any::<String>().prop_map(|s| s.into_bytes().into_iter().take(700).collect()),
         2 => (0_usize..700, any::<u8>()).prop_map(|(n, b)| vec![b; n]),
         2 => (any::<u16>(), ".{0,40}").prop_map(|(code, s)| [&code.to_be_bytes()[..], s.as_bytes()].concat()),
+        1 => (16_000_usize..26_000, any::<u8>()).prop_map(|(n, b)| vec![b; n]),
         1 => (990_u16..1020, "[a-z]{0,9}").prop_map(|(code, s)| [&code.to_be_bytes()[..], s.as_bytes()].concat()),
     ]
 }
@@ -116,8 +120,8 @@ fn feed(session: &mut Session, bytes: &[u8], size: usize, events: &mut Vec<Event
 }
 
 /// All that came out: events, and bytes.
-fn run(steps: &[Step], size: usize) -> (Vec<Event>, Vec<u8>) {
-    let (mut session, mut events, mut output) = (Session::new(LIMITS), Vec::new(), Vec::new());
+fn run(steps: &[Step], size: usize, limits: Limits) -> (Vec<Event>, Vec<u8>) {
+    let (mut session, mut events, mut output) = (Session::new(limits), Vec::new(), Vec::new());
     for step in steps {
         match step {
             Step::Frame(frame) => feed(&mut session, &frame.bytes(), size, &mut events),
@@ -162,16 +166,17 @@ proptest! {
     /// A client can read what is sent, whatever it and the app did; what is reported has an end, and does
     /// not depend on how the bytes were cut.
     #[test]
-    fn the_output_is_well_formed_and_the_events_are_sane(steps in steps(), size in 1_usize..900) {
-        let (events, output) = run(&steps, size);
+    fn the_output_is_well_formed_and_the_events_are_sane(steps in steps(), size in 1_usize..900, wide in any::<bool>()) {
+        let limits = if wide { WIDE } else { LIMITS };
+        let (events, output) = run(&steps, size, limits);
         let answers = answers(&output);
         for (i, event) in events.iter().enumerate() {
             prop_assert_eq!(is_last(event), is_last(event) && i + 1 == events.len(), "an event behind the last one");
             if let Event::Text(text) = event {
-                prop_assert!(std::str::from_utf8(text.as_ref()).is_ok() && text.len() <= LIMITS.max_message);
+                prop_assert!(std::str::from_utf8(text.as_ref()).is_ok() && text.len() <= limits.max_message);
             }
             if let Event::Binary(bytes) = event {
-                prop_assert!(bytes.len() <= LIMITS.max_message);
+                prop_assert!(bytes.len() <= limits.max_message);
             }
         }
         match events.last() {
@@ -181,7 +186,7 @@ proptest! {
             }
             _ => {}
         }
-        let (byte_by_byte, output_then) = run(&steps, 1);
+        let (byte_by_byte, output_then) = run(&steps, if wide { 97 } else { 1 }, limits);
         prop_assert_eq!(events, byte_by_byte);
         prop_assert_eq!(output, output_then);
     }
@@ -189,7 +194,7 @@ proptest! {
     /// Bytes of no sense at all.
     #[test]
     fn noise_is_survived(noise in vec(any::<u8>(), 0..3000), size in 1_usize..900) {
-        let (events, output) = run(&[Step::Raw(noise)], size);
+        let (events, output) = run(&[Step::Raw(noise)], size, LIMITS);
         answers(&output);
         prop_assert!(events.iter().filter(|e| is_last(e)).count() <= 1);
     }
