@@ -1,15 +1,22 @@
 # shellcheck shell=bash disable=SC2154
-# scripts/run asgi, go and rust: one application in nginx by nffi_pass, without Lua. Each says what it is by
-# APP_library (the runtime), APP_options (what goes into its block) and APP_try (lines to show).
+# scripts/run asgi, go and rust: one application in nginx by nffi_pass, without Lua. Each sets
+#
+#   app_library    the runtime
+#   app_options    what stands in its block
+#   app_locations  locations of nginx's own beside it
+#   app_page       a page to begin with
+
+app_library='' app_options='' app_locations='' app_page=/
 
 asgi_build() {
-  build_module debian-12
   local example=$ROOT/runtimes/python/examples/fastapi venv=$TARGET/run-venv
+  build_module debian-12
+  "$ROOT/runtimes/python/build" "$TARGET/languages/python" || die "Python's runtime could not be built: see above"
   need_packages python3-venv
-  "$ROOT/runtimes/python/build" "$TARGET/languages/python" || die "Python's runtime could not be built"
   once "$venv" "$(recipe app_venv "$example/requirements.txt")" app_venv "$venv" "$example/requirements.txt"
   app_library=$TARGET/languages/python/libnffi_python.so
-  app_options="interface asgi; app main:app; path \"$example\"; venv \"$venv\";"
+  app_options="interface asgi; app chat:app; path \"$example\"; venv \"$venv\";"
+  app_locations="location = / { root \"$example\"; try_files /chat.html =404; default_type text/html; charset utf-8; }"
   app_page=/docs
 }
 
@@ -22,14 +29,13 @@ go_build() {
   build_module debian-12
   "$ROOT/runtimes/go/examples/build" http-server "$TARGET/languages/go" || die "a Go toolchain is needed: https://go.dev/dl"
   app_library=$TARGET/languages/go/libhttp-server.so
-  app_options= app_page=/
 }
 
 rust_build() {
   build_module debian-12
+  say "the example in Rust: cargo build"
   cargo build --manifest-path "$ROOT/Cargo.toml" --release --locked --package nffi-axum
   app_library=$TARGET/release/libnffi_axum.so
-  app_options= app_page=/
 }
 
 asgi_probe() { app_probe; }
@@ -56,6 +62,7 @@ app_prepare() {
   done
   printf '%s\n' "$conf" >"$run/nginx.conf"
   printf '%s\n' "$app_options" >"$run/options.conf"
+  printf '%s\n' "$app_locations" >"$run/locations.conf"
 }
 
 # For this run only, and for nobody but a browser that is told to trust it.
@@ -66,24 +73,38 @@ app_certificate() {
 }
 
 asgi_announce() {
-  app_announce "A FastAPI app" "  curl $url/items                   JSON
-  curl -F file=@README.md $url/upload  a file
-  $url/chat            a chat, over a WebSocket"
+  app_announce "FastAPI" "$app_page   the documentation, to try each endpoint
+  /       a chat, over a WebSocket" "curl $(app_url)/api/messages
+  curl -F file=@README.md $(app_url)/api/size
+  curl -N '$(app_url)/api/clock?ticks=3'"
 }
 
-go_announce() { app_announce "A Go http.Handler"; }
-rust_announce() { app_announce "An axum app"; }
+go_announce() {
+  app_announce "Go's net/http" "/       notes, their news, and a chat" "curl $(app_url)/api/notes
+  curl -N $(app_url)/api/events"
+}
+
+rust_announce() {
+  app_announce "axum" "/       notes, their news, and a chat" "curl $(app_url)/notes
+  curl -N $(app_url)/events"
+}
+
+app_url() { echo "http://127.0.0.1:$port"; }
 
 app_announce() {
-  local url=http://127.0.0.1:$port
   cat <<EOF
 
 $1 runs in nginx. Open
 
-  $url$app_page
-  https://127.0.0.1:$tls_port$app_page   over HTTP/2, with a certificate that nobody knows: the browser warns
+  $(app_url)$app_page
+  https://127.0.0.1:$tls_port$app_page   the same over HTTP/2; the certificate was made just now, so the browser warns
 
+  $2
+
+or try, in another terminal:
+
+  $3
+
+Ctrl-C stops it.
 EOF
-  app_try "$url"
-  printf '\nCtrl-C stops it.\n'
 }
