@@ -292,14 +292,21 @@ fn a_runtime_that_stops_by_itself() {
     let running = world().call(number, b"");
     let cast = world().cast(number, b"");
     assert_eq!((rt.next().task, rt.next().task), (running.task, cast));
+    let (tell, told) = std::sync::mpsc::channel();
     let sleeper = thread::spawn(move || {
+        // SAFETY: no preconditions.
+        tell.send(unsafe { libc::gettid() }).expect("the test waits");
         let mut kinds = vec![rt.next().kind];
         while kinds.last() != Some(&NFFI_STOP) {
             kinds.push(rt.next().kind);
         }
         kinds
     });
-    thread::sleep(Duration::from_millis(20));
+    // Before it sleeps it would take what is submitted next.
+    let stat = format!("/proc/self/task/{}/stat", told.recv().expect("it has begun"));
+    while !std::fs::read_to_string(&stat).expect("proc").rsplit(')').next().is_some_and(|rest| rest.starts_with(" S")) {
+        thread::yield_now();
+    }
     let more = world().on_loop(|l| {
         let more = l.submit(number, request(b""));
         rt.stopped();

@@ -61,7 +61,7 @@ pub struct Arguments {
 }
 
 pub enum Parsed {
-    Run(Arguments),
+    Run(Box<Arguments>),
     Help,
 }
 
@@ -136,7 +136,7 @@ pub fn parse(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         repeat,
         concurrency: usize::try_from(concurrency.unwrap_or(1)).unwrap_or(usize::MAX),
     });
-    Ok(Parsed::Run(Arguments {
+    Ok(Parsed::Run(Box::new(Arguments {
         library,
         config: config.unwrap_or_else(|| b"{}".to_vec()),
         surroundings,
@@ -149,5 +149,5 @@ pub fn parse(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         timeout: Duration::from_millis(timeout),
         spin,
         log_level,
-    }))
+    })))
 }
