@@ -31,8 +31,9 @@ const TURN: usize = 256 * 1024;
 
 #[derive(Debug, Default)]
 pub struct State {
-    /// On their way to the client, oldest first, and how much of the first is gone.
-    out: VecDeque<Buf>,
+    /// On their way to the client, oldest first, with what each counts in the window; and how much of
+    /// the first is gone.
+    out: VecDeque<(Buf, usize)>,
     sent: usize,
     /// The runtime has more unread than its window holds.
     shut: bool,
@@ -93,7 +94,8 @@ pub unsafe fn advance(exchange: *mut Exchange) -> Next {
             match piece {
                 Piece::Data(data) if !data.is_empty() => {
                     this.bytes += data.len() as u64;
-                    this.raw.out.push_back(data);
+                    let weight = data.weight();
+                    this.raw.out.push_back((data, weight));
                 }
                 other => consumed(this, other.weight()),
             }
@@ -104,7 +106,8 @@ pub unsafe fn advance(exchange: *mut Exchange) -> Next {
             let last = std::mem::replace(&mut end.data, Buf::none());
             if !last.is_empty() {
                 this.bytes += last.len() as u64;
-                this.raw.out.push_back(last);
+                // It came with the end, not through the window.
+                this.raw.out.push_back((last, 0));
             }
         }
         if this.raw.shut && this.ended.is_none() && this.pieces.request.is_open() {
@@ -137,7 +140,7 @@ unsafe fn flush(this: &mut Exchange) -> Next {
                 return wait_for_client(this);
             }
         }
-        while let Some(first) = this.raw.out.front() {
+        while let Some((first, weight)) = this.raw.out.front() {
             let Some(send) = (*c).send else { return Next::Finalize(FAILED) };
             let rest = &first.as_slice()[this.raw.sent..];
             let n = send(c, rest.as_ptr().cast_mut(), rest.len());
@@ -149,10 +152,12 @@ unsafe fn flush(this: &mut Exchange) -> Next {
             };
             this.raw.sent += n;
             if this.raw.sent == first.len() {
-                let weight = first.weight();
+                let weight = *weight;
                 this.raw.out.pop_front();
                 this.raw.sent = 0;
-                consumed(this, weight);
+                if weight > 0 {
+                    consumed(this, weight);
+                }
             }
         }
         if this.raw.out.is_empty() {

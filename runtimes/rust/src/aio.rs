@@ -25,8 +25,8 @@ use std::ffi::{c_char, c_int};
 use nffi_abi::{nffi_host, nffi_queue};
 
 use crate::{Argument, Error, export};
-use serve::Parts;
 pub use request::Request;
+use serve::Parts;
 pub use service::Service;
 
 /// `nffi_runtime_init_v1` of an async service.
@@ -44,12 +44,21 @@ pub unsafe fn init_async<S: Service>(
 ) -> c_int {
     // SAFETY: as the caller promises.
     unsafe {
-        export::init_with(host, queue, cfg, len, err, err_cap, || 1, |start, config| {
-            serve::start(start, async |context| {
-                let service = S::new(config, context).await.map_err(|error| Error::of(&error))?;
-                Ok(Parts { service, http: None })
-            })
-        })
+        export::init_with(
+            host,
+            queue,
+            cfg,
+            len,
+            err,
+            err_cap,
+            || 1,
+            |start, config| {
+                serve::start(start, async |context| {
+                    let service = S::new(config, context).await.map_err(|error| Error::of(&error))?;
+                    Ok(Parts { service, http: None })
+                })
+            },
+        )
     }
 }
 

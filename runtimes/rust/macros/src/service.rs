@@ -49,7 +49,8 @@ pub fn export(arguments: Tokens, function: &ItemFn) -> Result<Tokens, Error> {
         let (_, _) = (&config, &context);
         #made
     });
-    let check = check.map_or_else(|| quote!(::core::result::Result::<(), ::nffi::Error>::Ok(())), |check| quote!(#check(config)));
+    let check = check
+        .map_or_else(|| quote!(::core::result::Result::<(), ::nffi::Error>::Ok(())), |check| quote!(#check(config)));
     Ok(quote! {
         const _: () = {
             /// # Safety

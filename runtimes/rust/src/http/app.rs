@@ -181,10 +181,19 @@ pub unsafe fn init_http<C: DeserializeOwned, A: App>(
 ) -> c_int {
     // SAFETY: as the caller promises.
     unsafe {
-        export::init_with(host, queue, cfg, len, err, err_cap, || 1, |start, config| {
-            need_http(start)?;
-            serve::start(start, async |context| Ok(Front::parts(NoMessages, make(config, *context).await?)))
-        })
+        export::init_with(
+            host,
+            queue,
+            cfg,
+            len,
+            err,
+            err_cap,
+            || 1,
+            |start, config| {
+                need_http(start)?;
+                serve::start(start, async |context| Ok(Front::parts(NoMessages, make(config, *context).await?)))
+            },
+        )
     }
 }
 
@@ -202,14 +211,23 @@ pub unsafe fn init_both<S: Serves>(
 ) -> c_int {
     // SAFETY: as the caller promises.
     unsafe {
-        export::init_with(host, queue, cfg, len, err, err_cap, || 1, |start, config| {
-            need_http(start)?;
-            serve::start(start, async |context| {
-                let service = S::new(config, context).await.map_err(|error| Error::of(&error))?;
-                let app = service.app();
-                Ok(Front::parts(service, app))
-            })
-        })
+        export::init_with(
+            host,
+            queue,
+            cfg,
+            len,
+            err,
+            err_cap,
+            || 1,
+            |start, config| {
+                need_http(start)?;
+                serve::start(start, async |context| {
+                    let service = S::new(config, context).await.map_err(|error| Error::of(&error))?;
+                    let app = service.app();
+                    Ok(Front::parts(service, app))
+                })
+            },
+        )
     }
 }
 

@@ -1,11 +1,6 @@
 //! Files as answers, sent by the kernel.
 
-use std::{
-    fs, io,
-    os::fd::OwnedFd,
-    path::Path,
-    sync::Arc,
-};
+use std::{fs, io, os::fd::OwnedFd, path::Path, sync::Arc};
 
 use http::{HeaderValue, Response, header::CONTENT_LENGTH};
 

@@ -72,8 +72,7 @@ pub(super) unsafe fn request(
     // SAFETY: as the caller promises, for all that follows.
     unsafe {
         let [raw_path, query] = [of(&request.raw_path), of(&request.query)];
-        let (headers, params) =
-            (list(request.headers, request.headers_len), list(request.params, request.params_len));
+        let (headers, params) = (list(request.headers, request.headers_len), list(request.params, request.params_len));
         let (prefix, path, name) = (of(&request.prefix), of(&request.path), of(&request.server_name));
         let mut block = Block::of(&[raw_path, b"/?", query, prefix, path, name], &[headers, params]);
 

@@ -120,7 +120,10 @@ async fn list(State(notebook): State<Arc<Notebook>>) -> Json<Vec<Note>> {
     Json(notebook.pages().notes.values().cloned().collect())
 }
 
-async fn add(State(notebook): State<Arc<Notebook>>, Json(new): Json<NewNote>) -> Result<(StatusCode, Json<Note>), Refused> {
+async fn add(
+    State(notebook): State<Arc<Notebook>>,
+    Json(new): Json<NewNote>,
+) -> Result<(StatusCode, Json<Note>), Refused> {
     let note = notebook.add(new.text)?;
     Ok((StatusCode::CREATED, Json(note)))
 }

@@ -28,9 +28,7 @@ use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use nffi::http::{File, Info, Serves};
 use serde::{Deserialize, Serialize};
-use tower_http::{
-    compression::CompressionLayer, services::ServeDir, timeout::TimeoutLayer, trace::TraceLayer,
-};
+use tower_http::{compression::CompressionLayer, services::ServeDir, timeout::TimeoutLayer, trace::TraceLayer};
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
@@ -77,9 +75,8 @@ impl Serves for Fixture {
         let slow = Router::new()
             .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(60)).await))
             .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_millis(20)));
-        let squeezed = Router::new()
-            .route("/gzip", get(async || "squeeze me ".repeat(1000)))
-            .layer(CompressionLayer::new());
+        let squeezed =
+            Router::new().route("/gzip", get(async || "squeeze me ".repeat(1000))).layer(CompressionLayer::new());
         Router::new()
             .route("/hello", get(async || "hello\n"))
             .route("/name", get(async move || name.clone()))
@@ -95,7 +92,10 @@ impl Serves for Fixture {
             .route("/spawned", post(spawned))
             .route("/connect", get(async |ConnectInfo(addr): ConnectInfo<std::net::SocketAddr>| addr.to_string()))
             .route("/ws", get(websocket))
-            .route("/ws-panic", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(async |_| panic!("in a socket"))))
+            .route(
+                "/ws-panic",
+                get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(async |_| panic!("in a socket"))),
+            )
             .route("/ws-refused", get(async |_: WebSocketUpgrade| (StatusCode::FORBIDDEN, "not you")))
             .route("/101", get(async || StatusCode::SWITCHING_PROTOCOLS))
             .route("/panic", get(async || -> &'static str { panic!("at once") }))

@@ -1,6 +1,10 @@
 //! What of an answer reaches the client.
 
-use std::{fs, os::unix::net::UnixStream, io::{Read as _, Write as _}};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+};
 
 use crate::support::{Nginx, file_of};
 

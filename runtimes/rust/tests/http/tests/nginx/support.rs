@@ -335,7 +335,8 @@ impl Client {
             answer.complete = true;
         } else if let Some(length) = answer.header("content-length") {
             let length: u64 = length.parse().unwrap();
-            answer.complete = (&mut self.0).take(length).read_to_end(&mut answer.body).is_ok_and(|n| n as u64 == length);
+            answer.complete =
+                (&mut self.0).take(length).read_to_end(&mut answer.body).is_ok_and(|n| n as u64 == length);
         } else if answer.header("transfer-encoding") == Some("chunked") {
             while let Some(chunk) = self.chunk() {
                 if chunk.is_empty() {
