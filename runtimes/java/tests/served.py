@@ -289,6 +289,7 @@ class Async(Answers):
             sock.recv(1000)
         self.assertTrue(wait_for(lambda: self.gone() == before + 1, 10))
         self.assertTrue(wait_for(lambda: self.nginx.runtime(self.default)["in_flight"] == 0, 10))
+        self.assertNotIn("has gone", self.nginx.log())
 
 
 @unittest.skipUnless(os.environ.get("JAVA_21_HOME"), "no Java 21 or later: JAVA_21_HOME is not set")

@@ -102,7 +102,9 @@ public final class Web implements HttpHandler {
         text.append(r.scheme()).append(' ').append(r.clientAddress()).append(' ').append(r.clientPort() > 0).append(' ')
                 .append(r.serverAddress()).append(' ').append(r.serverPort() > 0).append(' ').append(r.serverName()).append('\n');
         text.append(r.contentLength()).append(' ').append(r.canUpgrade()).append(' ').append(r.params()).append('\n');
-        r.headers().forEach(header -> text.append("> ").append(header.getKey()).append(": ").append(header.getValue()).append('\n'));
+        for (var header : r.headers()) {
+            text.append("> ").append(header.getKey()).append(": ").append(header.getValue()).append('\n');
+        }
         text.append(r.headers().get("x-TWICE")).append(' ').append(r.headers().all("X-Twice")).append('\n');
         return text.toString();
     }

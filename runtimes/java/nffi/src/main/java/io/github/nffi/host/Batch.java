@@ -114,7 +114,8 @@ final class Batch {
     }
 
     /**
-     * A copy of the request, of an HTTP request its head: the host's memory is gone once the task has ended, and a handler may keep the array.
+     * A copy of the request, of an HTTP request its head: the host's memory is gone once the task has ended, and a handler
+     * may keep the array.
      *
      * @throws OutOfMemoryError where the heap has no room for it
      */

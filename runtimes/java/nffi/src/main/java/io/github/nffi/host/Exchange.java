@@ -48,7 +48,7 @@ final class Exchange extends Task implements HttpExchange {
     Outcome answered(Object result) {
         return switch (stage) {
             case NOTHING -> {
-                if (isCancelled()) {
+                if (isGone()) {
                     yield Outcome.CANCELLED;
                 }
                 service().log(this, Host.ERR, "the handler returned without an answer");
@@ -66,7 +66,7 @@ final class Exchange extends Task implements HttpExchange {
 
     @Override
     Outcome failed(Throwable cause) {
-        if (isCancelled()) {
+        if (isGone()) {
             // Interrupted, most likely, as it was meant to be; nobody gets the answer.
             return Outcome.CANCELLED;
         }
@@ -77,6 +77,11 @@ final class Exchange extends Task implements HttpExchange {
     @Override
     Outcome failed(Outcome wordless) {
         return headIsSent() ? wordless : Outcome.INTERNAL_ERROR;
+    }
+
+    /** Clients go all the time, and a write may know it before CANCEL has come. */
+    private boolean isGone() {
+        return isCancelled() || service().host().cancelled(id);
     }
 
     private boolean headIsSent() {
