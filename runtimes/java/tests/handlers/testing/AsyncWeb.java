@@ -25,7 +25,7 @@ public final class AsyncWeb implements AsyncHttpHandler {
                 return CompletableFuture.completedFuture(null);
             }
             case "/here/full" -> {
-                x.start(200).write(new byte[1 << 20]);
+                x.start(200).write(new byte[64 << 20]);
                 return CompletableFuture.completedFuture(null);
             }
             case "/here/stream" -> {
