@@ -116,6 +116,9 @@ http {
         location / { nffi_pass app; nffi_param USER $arg_user; }
         location /unbuffered/ { rewrite ^/unbuffered(/.*)$ $1 break; nffi_pass app; nffi_request_buffering off; }
         location /app/ { nffi_pass app; nffi_prefix /app; }
+        location = /call {
+            content_by_lua_block { ngx.print(require("resty.nffi").call("app", "a message")) }
+        }
         location = /bare { return 200 "bare"; }
     }
 }
@@ -225,6 +228,13 @@ func TestShow(t *testing.T) {
 	want := "GET /show?user=me HTTP/1.1 host=" + site.addr + ` tls=false ip=true prefix= params=map[USER:me] accept=[]` + "\n"
 	if body := get(t, "/show?user=me"); body != want {
 		t.Errorf("%q, not %q", body, want)
+	}
+}
+
+// The library has a handler of messages, too.
+func TestBothKinds(t *testing.T) {
+	if body := get(t, "/call"); body != "a message" {
+		t.Errorf("%q", body)
 	}
 }
 
@@ -400,6 +410,60 @@ func TestSlowClient(t *testing.T) {
 	if n, err := io.Copy(io.Discard, conn); err != nil || n < 411<<20 {
 		t.Errorf("the rest: %d bytes, %v", n, err)
 	}
+}
+
+// counted is a body that counts what was taken of a body.
+type counted struct {
+	left int64
+	sent atomic.Int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n := min(int64(len(p)), c.left-c.sent.Load())
+	if n == 0 {
+		return 0, io.EOF
+	}
+	c.sent.Add(n)
+	return int(n), nil
+}
+
+func TestSlowHandler(t *testing.T) {
+	pid := workers()[0]
+	before := rss(pid)
+	body := &counted{left: 256 << 20}
+	early := make(chan int64, 1)
+	time.AfterFunc(700*time.Millisecond, func() { early <- body.sent.Load() })
+	_, answer := request(t, "POST", "/unbuffered/sum?ms=1000", body)
+	if !strings.HasPrefix(answer, "268435456 <nil> ") {
+		t.Errorf("%q", answer)
+	}
+	// What the sockets hold has left the client.
+	if n := <-early; n > 64<<20 {
+		t.Errorf("%d bytes were sent before the handler read", n)
+	}
+	if grown := rss(pid) - before; grown > 16<<10 {
+		t.Errorf("the worker has grown by %d KiB", grown)
+	}
+}
+
+func goroutines(t *testing.T) (n int) {
+	var skip int
+	fmt.Sscan(get(t, "/counts"), &skip, &skip, &n)
+	return n
+}
+
+func TestDroppedWebSockets(t *testing.T) {
+	before := goroutines(t)
+	for _, path := range []string{"/gorilla", "/coder"} {
+		for range 200 {
+			conn, _, err := gorilla.DefaultDialer.Dial("ws://"+site.addr+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.NetConn().Close()
+		}
+	}
+	until(t, "the end of their handlers", func() bool { return goroutines(t) <= before+5 })
 }
 
 func TestGorilla(t *testing.T) {
