@@ -150,6 +150,11 @@ func TestChildren(t *testing.T) {
 	}
 }
 
+func TestNoHTTP(t *testing.T) {
+	_, errs := host(t, 1, "", "--http", "GET /")
+	expect(t, errs, `takes messages \(nffi\.call\), not HTTP requests \(nffi_pass\)`)
+}
+
 func TestManyCalls(t *testing.T) {
 	for _, concurrency := range []string{"1", "64", "2000"} {
 		out, _ := host(t, 0, "", "--call", "echo hello", "--repeat", "20000", "--concurrency", concurrency)
