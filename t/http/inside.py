@@ -145,17 +145,18 @@ def records(checks, port, ctx):
 def chunks(checks, nginx):
     """Tiny chunks must not fill the request's pool."""
     worker = nginx.workers()[0]
+    idle(nginx)
     block = b"1\r\nx\r\n" * 20000
     grown = []
     with Raw(nginx.port) as c:
         c.ask("/off/count", "POST", "Transfer-Encoding: chunked\r\n")
-        for i in range(40):
+        for i in range(60):
             c.send(block)
-            if i in (3, 39):
+            if i in (9, 59):
                 time.sleep(0.3)
                 grown.append(rss_kb(worker))
         c.send("0\r\n\r\n")
-        checks.check(c.answer()[2] == b"800000 bytes in pieces\n", "800 000 chunks of a byte")
+        checks.check(c.answer()[2] == b"1200000 bytes in pieces\n", "1 200 000 chunks of a byte")
     checks.check(grown[1] - grown[0] < 4000, "memory stays as it is", grown)
 
 
