@@ -47,12 +47,12 @@ class Server(AsyncServer):
         self.lifespan = Lifespan(self.app)
         try:
             await self.lifespan.startup()
-            native = self.served = self._native()
+            native = self._native()
+            self.loop.add_reader(self.descriptor, native.on_readable)
         except BaseException as error:
             await self.lifespan.end()
             self.started.set_exception(error)
             return
-        self.loop.add_reader(self.descriptor, native.on_readable)
         self.started.set_result(None)
         await self.stop.wait()
         self.loop.remove_reader(self.descriptor)
@@ -90,7 +90,6 @@ class Server(AsyncServer):
         """What runs may end, then the app shuts down: all of it within the grace."""
         end = self.loop.time() + grace
         reserve = grace * SHUTDOWN if self.lifespan.task is not None else 0.0
-        self.served.going_away()
         if self.running:
             await asyncio.wait(list(self.running), timeout=max(end - reserve - self.loop.time(), 0))
         for task in list(self.running):
@@ -122,6 +121,7 @@ def _check(app: App) -> None:
         what = "what it returns" if app.factory else name
         hint = "" if app.factory else "; a function that makes the app wants factory on"
         raise Error(
-            1, f"app {name}: {what} cannot be called with scope, receive and send: no ASGI 3 app. "
-            f"A WSGI app wants interface wsgi{hint}"
+            1,
+            f"app {name}: {what} cannot be called with scope, receive and send: no ASGI 3 app. "
+            f"A WSGI app wants interface wsgi{hint}",
         ) from None

@@ -34,7 +34,9 @@ class Lifespan:
         self.messages.put_nowait({"type": "lifespan.startup"})
         await self.started.wait()
         if self.failed is not None:
-            raise Error(1, f"the app's startup has failed: {self.failed}" if self.failed else "the app's startup has failed")
+            raise Error(
+                1, f"the app's startup has failed: {self.failed}" if self.failed else "the app's startup has failed"
+            )
         if self.error is not None and self.mode == "on":
             raise Error(1, f"the app's lifespan has failed: {described(self.error)}")
 

@@ -73,9 +73,7 @@ def _start_app(app: App) -> None:
     if app.factory:
         app.handler = app.handler()
         if not callable(app.handler):
-            raise Error(
-                1, f"{app.module}.{app.function}() has returned no app, but {type(app.handler).__name__}"
-            )
+            raise Error(1, f"{app.module}.{app.function}() has returned no app, but {type(app.handler).__name__}")
     server = importlib.import_module(f"._{app.interface}", __package__).Server(app)
     app.native.set_server(server)
     server.start()

@@ -50,7 +50,9 @@ class FastAPI(Case):
 
     def test_events(self):
         response, body = self.ask("/events")
-        self.assertEqual((response.getheader("content-type"), body.count(b"data: ")), ("text/event-stream; charset=utf-8", 3))
+        self.assertEqual(
+            (response.getheader("content-type"), body.count(b"data: ")), ("text/event-stream; charset=utf-8", 3)
+        )
 
     def test_events_of_a_client_that_leaves(self):
         before = self.json("/notes").count("events over")
@@ -75,7 +77,7 @@ class FastAPI(Case):
 
     def test_docs_and_gzip(self):
         self.assertIn("swagger", self.text("/docs"))
-        response, body = self.ask("/openapi.json")
+        _response, body = self.ask("/openapi.json")
         self.assertEqual(json.loads(body)["info"]["title"], "FastAPI")
 
     def test_chat(self):
@@ -101,7 +103,9 @@ class Starlette(Case):
             self.assertEqual(self.json(f"{prefix}/size", method="POST", body=b"x" * 3_000_000), {"size": 3_000_000})
 
     def test_form(self):
-        got = self.json("/form", method="POST", body=b"a=1&b=%20", **{"Content-Type": "application/x-www-form-urlencoded"})
+        got = self.json(
+            "/form", method="POST", body=b"a=1&b=%20", **{"Content-Type": "application/x-www-form-urlencoded"}
+        )
         self.assertEqual(got, {"a": "1", "b": " "})
 
     def test_stream_and_files(self):

@@ -70,13 +70,20 @@ class Http(Case):
 
     def test_chunked_request(self):
         connection = self.connect()
-        connection.request("POST", "/streamed/body", body=iter([b"one ", b"two ", b"three"]), encode_chunked=True,
-                           headers={"Transfer-Encoding": "chunked"})
+        connection.request(
+            "POST",
+            "/streamed/body",
+            body=iter([b"one ", b"two ", b"three"]),
+            encode_chunked=True,
+            headers={"Transfer-Encoding": "chunked"},
+        )
         self.assertEqual(connection.getresponse().read(), b"one two three")
 
     def test_pieces_of_an_upload_come_as_they_are_sent(self):
         with self.nginx.connect() as client:
-            client.sendall(b"POST /streamed/count HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nConnection: close\r\n\r\n12345")
+            client.sendall(
+                b"POST /streamed/count HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nConnection: close\r\n\r\n12345"
+            )
             time.sleep(0.1)
             client.sendall(b"67890")
             answer = b"".join(iter(lambda: client.recv(65536), b""))
@@ -125,7 +132,9 @@ class Http(Case):
             file.flush()
             response, body = self.ask(f"/file?path={file.name}")
             self.assertEqual((response.status, body), (200, b"0123456789" * 10_000))
-        self.assertFalse(self.raw(b"GET /file?path=/nonexistent HTTP/1.0\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200"))
+        self.assertFalse(
+            self.raw(b"GET /file?path=/nonexistent HTTP/1.0\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200")
+        )
         self.logged("FileNotFoundError")
 
     def test_early_hint(self):
@@ -159,9 +168,21 @@ class Http(Case):
 
     def test_what_an_app_must_not_do(self):
         for how, status, error in [
-            ("body_first", 500, "RuntimeError: Expected ASGI message 'http.response.start', but got 'http.response.body'."),
-            ("two_heads", None, "RuntimeError: Expected ASGI message 'http.response.body', but got 'http.response.start'."),
-            ("after_end", 200, "RuntimeError: Unexpected ASGI message 'http.response.body' sent, after response already completed."),
+            (
+                "body_first",
+                500,
+                "RuntimeError: Expected ASGI message 'http.response.start', but got 'http.response.body'.",
+            ),
+            (
+                "two_heads",
+                None,
+                "RuntimeError: Expected ASGI message 'http.response.body', but got 'http.response.start'.",
+            ),
+            (
+                "after_end",
+                200,
+                "RuntimeError: Unexpected ASGI message 'http.response.body' sent, after response already completed.",
+            ),
             ("long", None, "RuntimeError: Response content longer than Content-Length"),
             ("short", None, "RuntimeError: Response content shorter than Content-Length"),
             ("header_name", 500, "RuntimeError: Invalid HTTP header name"),

@@ -8,9 +8,16 @@ import tempfile
 from server import Case, harness, runtime
 
 NAMES = {
-    "good": "good", "failed": "failed", "auto": "raises", "on": "raises; lifespan on",
-    "off": "failed; lifespan off", "made": "make; factory on",
-    "no_factory": "make", "none": "make_none; factory on", "wsgi": "wsgi", "missing": "nowhere",
+    "good": "good",
+    "failed": "failed",
+    "auto": "raises",
+    "on": "raises; lifespan on",
+    "off": "failed; lifespan off",
+    "made": "make; factory on",
+    "no_factory": "make",
+    "none": "make_none; factory on",
+    "wsgi": "wsgi",
+    "missing": "nowhere",
 }
 
 
@@ -48,7 +55,8 @@ class Shutdown(Case):
             file = pathlib.Path(folder) / "spans"
             nginx = harness.Nginx(
                 runtimes=runtime("good", "spans:good", f"env SPANS_FILE {file};"),
-                server="location / { nffi_pass good; }", main="",
+                server="location / { nffi_pass good; }",
+                main="",
             )
             self.addCleanup(nginx.destroy)
             file.parent.chmod(0o777)
@@ -59,7 +67,9 @@ class Shutdown(Case):
             self.assertEqual(file.read_text(), "shut down\n")
 
     def test_one_that_hangs_is_cut_off(self):
-        nginx = harness.Nginx(runtimes=runtime("hangs", "spans:hangs", "grace 1s;"), server="location / { nffi_pass hangs; }")
+        nginx = harness.Nginx(
+            runtimes=runtime("hangs", "spans:hangs", "grace 1s;"), server="location / { nffi_pass hangs; }"
+        )
         self.addCleanup(nginx.destroy)
         nginx.start()
         self.assertEqual(nginx.get("/")[0], 200)
@@ -83,7 +93,8 @@ class Options(Case):
         ]:
             nginx = harness.Nginx(runtimes=runtime("x", "spans:good", more))
             self.addCleanup(nginx.destroy)
-            tested = subprocess.run([harness.BINARY, "-t", "-p", str(nginx.prefix), "-c", str(nginx.conf)],
-                                    capture_output=True, text=True)
+            tested = subprocess.run(
+                [harness.BINARY, "-t", "-p", str(nginx.prefix), "-c", str(nginx.conf)], capture_output=True, text=True
+            )
             self.assertNotEqual(tested.returncode, 0, more)
             self.assertIn(message, tested.stderr)

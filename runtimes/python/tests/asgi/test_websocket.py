@@ -1,6 +1,7 @@
 """ASGI's websocket scope, by a raw app and the client of the package websockets; what that cannot send, by hand."""
 
 import base64
+import contextlib
 import json
 import os
 import socket
@@ -28,7 +29,10 @@ def frame(opcode, payload, fin=True, masked=True):
 
 class WebSocket(Case):
     RUNTIMES = runtime("raw", "raw:app", "ws_max_size 1m;")
-    LOCATIONS = "location / { nffi_pass raw; } location /mounted/ { nffi_pass raw; nffi_prefix /mounted; }"
+    LOCATIONS = """
+        location / { nffi_pass raw; }
+        location /mounted/ { nffi_pass raw; nffi_prefix /mounted; }
+    """
 
     def tearDown(self):
         self.assertEqual(self.json("/problems")["found"], [], "what asgiref's definitions do not allow")
@@ -55,6 +59,7 @@ class WebSocket(Case):
 
     def read_frame(self, client):
         """Opcode and payload of the next."""
+
         def exactly(n):
             got = b""
             while len(got) < n:
@@ -91,7 +96,9 @@ class WebSocket(Case):
         socket = self.open("/mounted/scope?q=1", subprotocols=["chat", "soap"])
         scope = json.loads(socket.recv())
         self.assertEqual((scope["type"], scope["scheme"], scope["http_version"]), ("websocket", "ws", "1.1"))
-        self.assertEqual((scope["path"], scope["root_path"], scope["query_string"]), ("/mounted/scope", "/mounted", "q=1"))
+        self.assertEqual(
+            (scope["path"], scope["root_path"], scope["query_string"]), ("/mounted/scope", "/mounted", "q=1")
+        )
         self.assertEqual(scope["subprotocols"], ["chat", "soap"])
         self.assertEqual(scope["state"], {"started": "yes"})
         self.assertEqual(scope["extensions"], {"websocket.http.response": {}})
@@ -129,7 +136,9 @@ class WebSocket(Case):
         with self.assertRaises(InvalidStatus) as caught:
             self.open("/deny")
         response = caught.exception.response
-        self.assertEqual((response.status_code, response.body, response.headers["x-why"]), (402, b"pay first", "payment"))
+        self.assertEqual(
+            (response.status_code, response.body, response.headers["x-why"]), (402, b"pay first", "payment")
+        )
         for path in ("/raise", "/return"):
             with self.assertRaises(InvalidStatus) as caught:
                 self.open(path)
@@ -196,10 +205,8 @@ class WebSocket(Case):
             (frame(1, b"x" * (1 << 19), fin=False) + frame(0, b"x" * (1 << 19), fin=False) + frame(0, b"x"), 1009),
         ]:
             client, _ = self.by_hand("/echo")
-            try:
+            with contextlib.suppress(OSError):
                 client.sendall(sent)
-            except OSError:
-                pass
             opcode, payload = self.read_frame(client)
             self.assertEqual((opcode, struct.unpack(">H", payload[:2])[0]), (8, code), sent[:20])
             self.notes(f"disconnect {code}")

@@ -23,7 +23,10 @@ enum Kind {
 
 /// Stands in for call_soon while a task is made.
 #[pyclass(frozen, module = "nffi._native")]
-pub struct Capture(Gil<Option<(Py<PyAny>, Option<Py<PyAny>>)>>);
+pub struct Capture(Gil<Option<Step>>);
+
+/// What call_soon was given, and its context.
+type Step = (Py<PyAny>, Option<Py<PyAny>>);
 
 #[pymethods]
 impl Capture {

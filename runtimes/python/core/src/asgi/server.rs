@@ -333,17 +333,6 @@ fn refuse(host: &Host, task: u64, refusal: &Refusal) {
 
 #[pymethods]
 impl Server {
-    /// The runtime stops: so do its WebSockets.
-    fn going_away(&self, py: Python<'_>) -> PyResult<()> {
-        let all: Vec<_> = self.core.live.borrow(py).values().map(|live| live.clone_ref(py)).collect();
-        for live in all {
-            if let Live::WebSocket(socket) = live {
-                socket.get().going_away(py)?;
-            }
-        }
-        Ok(())
-    }
-
     fn _expired(&self, py: Python<'_>, task: u64) -> PyResult<()> {
         let live = self.core.live.borrow(py).get(&task).map(|live| live.clone_ref(py));
         match live {

@@ -434,14 +434,6 @@ impl Socket {
         self.end(py, 0, b"")
     }
 
-    /// The runtime stops.
-    pub fn going_away(&self, py: Python<'_>) -> PyResult<()> {
-        if self.state.borrow(py).stage == Stage::Open {
-            self.close(py, 1012, "the server restarts")?;
-        }
-        Ok(())
-    }
-
     /// The client has had its time to answer our Close.
     pub fn expired(&self, py: Python<'_>) -> PyResult<()> {
         self.end(py, 0, b"")

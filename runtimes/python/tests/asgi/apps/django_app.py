@@ -10,9 +10,14 @@ from django.urls import path, reverse
 
 if not settings.configured:
     settings.configure(
-        DEBUG=False, SECRET_KEY="of a test", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"],
-        INSTALLED_APPS=[], MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
-        DATA_UPLOAD_MAX_MEMORY_SIZE=None, FILE_UPLOAD_MAX_MEMORY_SIZE=1 << 16,
+        DEBUG=False,
+        SECRET_KEY="of a test",
+        ROOT_URLCONF=__name__,
+        ALLOWED_HOSTS=["*"],
+        INSTALLED_APPS=[],
+        MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
+        DATA_UPLOAD_MAX_MEMORY_SIZE=None,
+        FILE_UPLOAD_MAX_MEMORY_SIZE=1 << 16,
     )
     django.setup(set_prefix=False)
 
@@ -28,7 +33,9 @@ async def coroutine(request):
 
 def upload(request):
     file = request.FILES["file"]
-    return JsonResponse({"name": file.name, "size": sum(len(piece) for piece in file.chunks()), "field": request.POST["field"]})
+    return JsonResponse(
+        {"name": file.name, "size": sum(len(piece) for piece in file.chunks()), "field": request.POST["field"]}
+    )
 
 
 async def pieces():
@@ -46,7 +53,10 @@ def kaboom(request):
 
 
 urlpatterns = [
-    path("plain", plain), path("async", coroutine, name="coroutine"), path("upload", upload), path("stream", stream),
+    path("plain", plain),
+    path("async", coroutine, name="coroutine"),
+    path("upload", upload),
+    path("stream", stream),
     path("kaboom", kaboom),
 ]
 app = get_asgi_application()

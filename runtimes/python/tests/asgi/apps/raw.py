@@ -42,7 +42,14 @@ async def lifespan(scope, receive, send):
 
 
 async def start(send, status=200, *headers, **more):
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain"), *headers], **more})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(b"content-type", b"text/plain"), *headers],
+            **more,
+        }
+    )
 
 
 async def answer(send, text, status=200, *headers):

@@ -39,7 +39,10 @@ def problems(value, hint, where="it"):
     if origin is dict:
         if not isinstance(value, dict):
             return [f"{where} is {value!r}, no dict"]
-        both = [problems(k, args[0], f"a key of {where}") + problems(v, args[1], f"{where}[{k!r}]") for k, v in value.items()]
+        both = [
+            problems(k, args[0], f"a key of {where}") + problems(v, args[1], f"{where}[{k!r}]")
+            for k, v in value.items()
+        ]
         return [found for each in both for found in each]
     if hint is typing.Any or hint is object:
         return []
