@@ -80,7 +80,14 @@ class Case(unittest.TestCase):
 
     def notes(self, needle):
         """Waits for a note of the raw app's; it may have to notice a client first."""
-        return self.until(lambda: [note for note in self.json("/problems")["notes"] if needle in note])
+
+        def find():
+            return [note for note in self.json("/problems")["notes"] if needle in note]
+
+        try:
+            return self.until(find)
+        except AssertionError:
+            self.fail(f"no note has {needle!r}: {self.json('/problems')['notes']}")
 
     def logged(self, pattern):
         self.assertTrue(self.nginx.log_has(pattern, 20), f"no line has {pattern!r}")

