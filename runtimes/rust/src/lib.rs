@@ -161,7 +161,7 @@ macro_rules! __export {
 }
 
 /// The guide's code compiles.
-#[cfg(all(doctest, feature = "async"))]
+#[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

@@ -237,12 +237,12 @@ async fn websocket(State(counts): Counted, upgrade: WebSocketUpgrade) -> Respons
                     counts.poured.fetch_add(1024, Relaxed);
                 },
                 Message::Text(text) if text == "leave" => return,
-                message @ (Message::Text(_) | Message::Binary(_)) => {
+                Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
+                message => {
                     if socket.send(message).await.is_err() {
                         return;
                     }
                 }
-                _ => {}
             }
         }
     })

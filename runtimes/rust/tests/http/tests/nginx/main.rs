@@ -1,5 +1,5 @@
 //! The app in a real nginx. Where nginx is, `scripts/test rust` says by the variables `NGINX_…`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod answers;
 mod life;

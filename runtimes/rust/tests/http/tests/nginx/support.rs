@@ -1,7 +1,5 @@
 //! An nginx of a test's own, with the app in it, and clients that see every byte.
 
-#![allow(clippy::unwrap_used)]
-
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
