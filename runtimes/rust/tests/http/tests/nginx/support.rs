@@ -27,19 +27,16 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: scripts/test rust knows where nginx is"))
 }
 
-/// A library that cargo has put beside the tests.
-pub fn library(name: &str) -> PathBuf {
+/// Where cargo puts the tests. A copy of the library that is one folder up may be older.
+fn here() -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
-    path.pop();
-    path.push(format!("lib{name}.so"));
-    assert!(path.exists(), "{} is not built", path.display());
     path
 }
 
-/// One of the examples beside the tests.
+/// One of the examples, which cargo builds before it runs tests.
 pub fn examples(name: &str) -> PathBuf {
-    let path = library("nffi_http_tests").with_file_name("examples").join(format!("lib{name}.so"));
+    let path = here().with_file_name("examples").join(format!("lib{name}.so"));
     assert!(path.exists(), "{} is not built: cargo build --examples -p nffi -p nffi-http-tests", path.display());
     path
 }
@@ -89,7 +86,7 @@ http {{
 }}
 "#,
         lua = variable("NGINX_LUA_PATH"),
-        app = library("nffi_http_tests").display(),
+        app = here().join("libnffi_http_tests.so").display(),
         dir = dir.display(),
     );
     fs::write(dir.join("nginx.conf"), conf).unwrap();
