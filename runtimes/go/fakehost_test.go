@@ -125,8 +125,8 @@ func (h *fakeHost) read(task uint64) ([]byte, result) {
 	return pieces[0], resultOK
 }
 
-// send gives a task's request a piece; nil ends it.
-func (h *fakeHost) send(task uint64, piece []byte) {
+// feed gives a task's request a piece; nil ends it.
+func (h *fakeHost) feed(task uint64, piece []byte) {
 	h.mu.Lock()
 	h.incoming[task] = append(h.incoming[task], piece)
 	h.mu.Unlock()

@@ -31,11 +31,11 @@ func TestRequestInPieces(t *testing.T) {
 	e.flags = flagMore
 	h.put(e)
 	h.until("the first piece", func() bool { return len(h.pieces[1]) == 1 })
-	h.send(1, []byte("second "))
+	h.feed(1, []byte("second "))
 	h.until("the second piece", func() bool { return len(h.pieces[1]) == 2 })
-	h.send(1, []byte{})
+	h.feed(1, []byte{})
 	h.until("the empty piece", func() bool { return len(h.pieces[1]) == 3 })
-	h.send(1, nil)
+	h.feed(1, nil)
 	if a := h.answer(1); a.status != 0 || len(a.data) != 0 {
 		t.Errorf("end: %+v", a)
 	}
@@ -51,9 +51,9 @@ func TestGatheredRequest(t *testing.T) {
 		e.flags = flagMore
 		h.put(e)
 		for _, piece := range pieces {
-			h.send(task, []byte(piece))
+			h.feed(task, []byte(piece))
 		}
-		h.send(task, nil)
+		h.feed(task, nil)
 	}
 	if a := h.answer(1); a.status != 0 || string(a.data) != "0123456789" {
 		t.Errorf("gathered: %d %q", a.status, a.data)
