@@ -127,7 +127,9 @@ impl Nginx {
         let address = configure(&dir, runtimes, options, server);
         let child = command(&dir).spawn().unwrap();
         let nginx = Self { child, dir, address };
-        wait_until("nginx answers", || TcpStream::connect(nginx.address).is_ok());
+        wait_until("nginx listens", || TcpStream::connect(nginx.address).is_ok());
+        // The worker is there, and the app in it.
+        assert_eq!(nginx.text("/hello"), "hello\n");
         nginx
     }
 
