@@ -217,10 +217,12 @@ impl Socket {
                 let state = self.state.borrow(py);
                 (state.full, state.gone)
             };
+            // Where there is room the message has gone out, whatever the client has done since: that
+            // it has closed is for `receive` to tell.
             return match (full, gone) {
-                (_, true) => Err(self.core.disconnected(py)),
-                (true, _) => Ok(None),
                 (false, _) => Ok(Some(py.None())),
+                (true, true) => Err(self.core.disconnected(py)),
+                (true, false) => Ok(None),
             };
         }
         let (first, news) = {
