@@ -73,15 +73,15 @@ unsafe extern "C" fn on_body(r: *mut ngx_http_request_t) {
 unsafe fn submit(exchange: *mut Exchange) -> Next {
     // SAFETY: the caller's promise.
     unsafe {
-        let this = &mut *exchange;
-        let r = this.r;
-        let ready = match request::ready(this) {
+        let ready = match request::ready(exchange) {
             Ok(ready) => ready,
             Err(why) => {
-                super::failure::log(this, NGX_LOG_ERR, why);
+                super::failure::log(&*exchange, NGX_LOG_ERR, why);
                 return Next::Fail(Failure::Nginx(FAILED));
             }
         };
+        let this = &mut *exchange;
+        let r = this.r;
         let more = ready.more;
         if let Err(refusal) = this.submit(ready.block, ready.http, more) {
             return Next::Fail(Failure::Refused(refusal));

@@ -39,10 +39,11 @@ struct Body<'a> {
 ///
 /// # Safety
 /// The exchange's request is live, and its body has been read, or is being read.
-pub unsafe fn ready(exchange: &mut Exchange) -> Result<Ready, &'static str> {
-    let r = exchange.r;
-    // SAFETY: the caller's promise, for all that follows.
+pub unsafe fn ready(exchange: *mut Exchange) -> Result<Ready, &'static str> {
+    // SAFETY: the caller's promise, for all that follows. A param may ask for the exchange's variables: so no
+    // reference to it lasts.
     unsafe {
+        let r = (*exchange).r;
         let request = &*r;
         let connection = &mut *request.connection;
         let body = body_of(r)?;
@@ -65,14 +66,14 @@ pub unsafe fn ready(exchange: &mut Exchange) -> Result<Ready, &'static str> {
             }
             headers.push((name, value));
         });
-        let made = exchange.set_trace(traceparent);
+        let made = (*exchange).set_trace(traceparent);
         if let Some(made) = &made {
             headers.retain(|(name, _)| !name.eq_ignore_ascii_case(b"traceparent"));
             headers.push((b"traceparent", made.as_bytes()));
         }
 
         let mut params = Vec::new();
-        for (name, value) in (*exchange.conf).params() {
+        for (name, value) in (*(*exchange).conf).params() {
             params.push((name.as_slice(), value.of(r).ok_or("no memory")?));
         }
 
@@ -90,7 +91,7 @@ pub unsafe fn ready(exchange: &mut Exchange) -> Result<Ready, &'static str> {
             escaped = escape(path);
             &escaped
         };
-        let prefix = Some((*exchange.conf).prefix())
+        let prefix = Some((*(*exchange).conf).prefix())
             .filter(|prefix| path.strip_prefix(*prefix).is_some_and(|rest| matches!(rest.first(), None | Some(b'/'))));
 
         let mut flags = 0;

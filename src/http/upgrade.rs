@@ -75,7 +75,7 @@ pub unsafe fn begin(exchange: *mut Exchange, head: Box<Head>) -> Next {
         {
             return Next::Finalize(FAILED);
         }
-        match receive(this) {
+        match receive(&mut *exchange) {
             Next::Wait => advance(exchange),
             next => next,
         }
@@ -117,7 +117,7 @@ pub unsafe fn advance(exchange: *mut Exchange) -> Next {
                 next => return next,
             }
         }
-        flush(this)
+        flush(exchange)
     }
 }
 
@@ -125,10 +125,10 @@ pub unsafe fn advance(exchange: *mut Exchange) -> Next {
 ///
 /// # Safety
 /// The exchange's request is live.
-unsafe fn flush(this: &mut Exchange) -> Next {
+unsafe fn flush(exchange: *mut Exchange) -> Next {
     // SAFETY: the caller's promise, for all that follows.
     unsafe {
-        let r = this.r;
+        let r = (*exchange).r;
         let c = (*r).connection;
         let write = (*c).write;
         // What nginx still holds of the head goes first.
@@ -137,9 +137,10 @@ unsafe fn flush(this: &mut Exchange) -> Next {
                 return Next::Finalize(FAILED);
             }
             if !(*r).out.is_null() || nginx::is_buffered(c) {
-                return wait_for_client(this);
+                return wait_for_client(&mut *exchange);
             }
         }
+        let this = &mut *exchange;
         while let Some((first, weight)) = this.raw.out.front() {
             let Some(send) = (*c).send else { return Next::Finalize(FAILED) };
             let rest = &first.as_slice()[this.raw.sent..];
@@ -325,7 +326,7 @@ unsafe extern "C" fn on_writable(r: *mut ngx_http_request_t) {
             (*(*r).connection).set_timedout(1);
             Next::Finalize(status(nginx_sys::NGX_HTTP_REQUEST_TIME_OUT))
         } else {
-            flush(&mut *exchange)
+            flush(exchange)
         };
         go_on(exchange, next);
     });

@@ -40,6 +40,7 @@ location /lua/ {{
     header_filter_by_lua_block {{ ngx.header["X-Status"] = ngx.var.nffi_status }}
     body_filter_by_lua_block {{ ngx.ctx.seen = (ngx.ctx.seen or "") .. " " .. ngx.var.nffi_bytes; if ngx.arg[2] then ngx.arg[1] = ngx.arg[1] .. ngx.ctx.seen end }}
 }}
+location /param/ {{ nffi_pass http; nffi_param TRACE $nffi_trace_id; nffi_param RUNTIME $nffi_runtime; }}
 location = /post-action {{ nffi_pass http; rewrite ^ /hello break; post_action @after; }}
 location @after {{ nffi_pass http; rewrite ^ /stream?n=20&size=1000&ms=10 break; }}
 location /zipped/ {{ nffi_pass http; gzip on; gzip_types text/plain; gzip_min_length 1; }}
@@ -92,6 +93,10 @@ def filters(checks, nginx):
         c.ask("/lua/stream?n=3&size=5&ms=20")
         _, headers, body = c.answer()
         checks.check(headers["x-status"] == "200" and body.startswith(b"aaaaabbbbbccccc 5 10 15"), "variables inside of filters", body)
+        c.ask("/param/show")
+        body = c.answer()[2].decode()
+        trace = body.split("traceparent: 00-")[1][:32]
+        checks.check(f"param TRACE={trace}\n" in body and "param RUNTIME=http\n" in body, "variables inside of params", body[-200:])
         c.ask("/zipped/stream?n=5&size=100000&ms=5", headers="Accept-Encoding: gzip\r\n")
         import gzip
 
