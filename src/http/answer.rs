@@ -26,7 +26,7 @@ use super::{
     head::{self, Verdict},
     nginx, upgrade,
 };
-use crate::{barrier::barrier, worker};
+use crate::barrier::barrier;
 
 const FAILED: ngx_int_t = NGX_ERROR as ngx_int_t;
 
@@ -62,15 +62,15 @@ pub unsafe fn advance(exchange: *mut Exchange) -> Next {
             return Next::Fail(failure);
         }
         let mut batch = Batch::default();
-        while let Some(piece) = this.pieces.answer.take() {
+        while let Some(piece) = this.take_piece() {
             match piece {
                 Piece::Head(head) => {
-                    consumed(this, 1);
+                    this.consumed(1);
                     match head.status {
-                        101 => return upgrade::begin(exchange, head),
+                        101 => return upgrade::begin(exchange, *head),
                         // Hints for the client: this nginx cannot send them.
                         100..200 => {}
-                        _ => batch.head = Some(head),
+                        _ => batch.head = Some(*head),
                     }
                 }
                 piece => batch.add(piece),
@@ -86,10 +86,10 @@ pub unsafe fn advance(exchange: *mut Exchange) -> Next {
 /// What came from the runtime at once.
 #[derive(Debug, Default)]
 struct Batch {
-    head: Option<Box<Head>>,
+    head: Option<Head>,
     pieces: Vec<Piece>,
     bytes: u64,
-    trailers: Option<Box<Head>>,
+    trailers: Option<Head>,
     last: bool,
 }
 
@@ -144,7 +144,7 @@ unsafe fn send(exchange: *mut Exchange, mut batch: Batch) -> Next {
         let this = &mut *exchange;
         if let Stage::Discarding(what) = this.stage {
             for piece in batch.pieces {
-                consumed(this, piece.weight());
+                this.consumed(piece.weight());
             }
             return match what {
                 _ if !batch.last => {
@@ -167,7 +167,7 @@ unsafe fn send(exchange: *mut Exchange, mut batch: Batch) -> Next {
         this.bytes += batch.bytes;
         if let Some(trailers) = batch.trailers.take() {
             add_trailers(r, &trailers);
-            this.heads.push(*trailers);
+            this.heads.push(trailers);
         }
         let rc = match put(this, batch.pieces, batch.last) {
             Ok(first) if !first.is_null() => ngx_http_output_filter(r, first),
@@ -190,7 +190,7 @@ unsafe fn send(exchange: *mut Exchange, mut batch: Batch) -> Next {
 ///
 /// # Safety
 /// As for [`send`].
-unsafe fn send_head(exchange: *mut Exchange, head: Box<Head>, batch: &Batch) -> Result<(), Next> {
+unsafe fn send_head(exchange: *mut Exchange, head: Head, batch: &Batch) -> Result<(), Next> {
     // SAFETY: the caller's promise, for all that follows.
     unsafe {
         let this = &mut *exchange;
@@ -200,7 +200,7 @@ unsafe fn send_head(exchange: *mut Exchange, head: Box<Head>, batch: &Batch) -> 
         if verdict != Verdict::Send {
             head::keep(this, &head, &verdict).map_err(Next::Fail)?;
             let status = status(head.status.into());
-            this.heads.push(*head);
+            this.heads.push(head);
             if verdict == Verdict::Intercept {
                 return Err(Next::Finalize(status));
             }
@@ -209,7 +209,7 @@ unsafe fn send_head(exchange: *mut Exchange, head: Box<Head>, batch: &Batch) -> 
         }
         let applied = head::apply(this, &head);
         // Also where that failed, which is undone then. What the head holds stays where it is.
-        this.heads.push(*head);
+        this.heads.push(head);
         applied.map_err(Next::Fail)?;
         let is_head = (*r).method == NGX_HTTP_HEAD as usize;
         if let Some(rest) = this.rest
@@ -289,7 +289,7 @@ unsafe fn put(this: &mut Exchange, pieces: Vec<Piece>, last: bool) -> Result<*mu
     let mut before: *mut OutBuf = ptr::null_mut();
     for piece in pieces {
         if len_of(&piece) == 0 {
-            consumed(this, piece.weight());
+            this.consumed(piece.weight());
             continue;
         }
         // SAFETY: the caller's promise; buffers live as long as the request's pool.
@@ -371,14 +371,6 @@ unsafe fn fill(out: &mut OutBuf, r: *mut ngx_http_request_t, piece: Piece) {
     out.piece = Some(piece);
 }
 
-/// So much takes no memory any more: the runtime may write again.
-fn consumed(this: &Exchange, weight: usize) {
-    worker::with(|worker| {
-        worker.dispatch.consumed(this.task, &this.pieces, weight);
-        worker.after();
-    });
-}
-
 /// Gives back what nginx has consumed; waits for the client where there is more, else for the
 /// runtime.
 ///
@@ -396,7 +388,7 @@ unsafe fn settle(this: &mut Exchange) -> Next {
             this.spare.push(out);
         }
         if weight > 0 {
-            consumed(this, weight);
+            this.consumed(weight);
         }
         let r = this.r;
         let c = (*r).connection;

@@ -11,7 +11,7 @@ use super::{
     failure::Failure,
     nginx, request,
 };
-use crate::{barrier::barrier, worker};
+use crate::barrier::barrier;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -71,7 +71,7 @@ pub unsafe fn pump(exchange: *mut Exchange) -> Next {
             }
             if (*r).reading_body() == 0 {
                 this.body = State::Done;
-                send(this, None);
+                this.send(None);
                 this.rearm();
                 watch_client(this);
                 return Next::Wait;
@@ -112,20 +112,8 @@ unsafe fn send_all(exchange: &mut Exchange) -> Result<bool, ()> {
             body.bufs = link.next;
             nginx::free_chain((*r).pool, link);
         }
-        Ok(!piece.is_empty() && send(exchange, Some(piece)))
+        Ok(!piece.is_empty() && exchange.send(Some(piece)))
     }
-}
-
-/// Sends a piece, or the end; true where the window is shut.
-fn send(exchange: &mut Exchange, piece: Option<Buf>) -> bool {
-    let (task, pieces) = (exchange.task, &exchange.pieces);
-    let sent = worker::with(|worker| {
-        let sent = worker.dispatch.send(task, pieces, piece);
-        worker.after();
-        sent
-    });
-    // A task that is over takes no more; its news are under way.
-    !matches!(sent, Some(Ok(false)))
 }
 
 /// The runtime has read. To be called where it may have.
@@ -136,7 +124,7 @@ pub unsafe fn go_on_where_open(exchange: *mut Exchange) -> Next {
     // SAFETY: the caller's promise.
     unsafe {
         let this = &*exchange;
-        if this.body == State::Shut && this.ended.is_none() && this.pieces.request.is_open() {
+        if this.body == State::Shut && this.has_room() {
             return pump(exchange);
         }
     }

@@ -11,8 +11,9 @@ use nffi_core::{
     buf::Buf,
     dispatch::{News, Outcome, Refusal, Submission},
     http::{Head, Http},
-    pipe::Pieces,
+    pipe::{Piece, Pieces},
     queue::monotonic_ns,
+    runtime::Runtime,
     trace,
 };
 use nginx_sys::{
@@ -108,11 +109,11 @@ pub struct Times {
 pub struct Exchange {
     pub r: *mut ngx_http_request_t,
     pub conf: *const LocConf,
-    pub runtime: u32,
-    pub runtime_name: Box<str>,
+    pub runtime: Arc<Runtime>,
     number: Option<u32>,
     pub task: u64,
-    pub pieces: Arc<Pieces>,
+    /// None before there are any.
+    pub pieces: Option<Arc<Pieces>>,
     pub stage: Stage,
     /// The task is over, and this is how.
     pub ended: Option<Outcome>,
@@ -144,7 +145,7 @@ impl Exchange {
     ///
     /// # Safety
     /// `r` is a live request in its content handler, and `conf` its location's.
-    pub unsafe fn new(r: *mut ngx_http_request_t, conf: *const LocConf) -> Option<*mut Self> {
+    pub unsafe fn new(r: *mut ngx_http_request_t, conf: *const LocConf, runtime: Arc<Runtime>) -> Option<*mut Self> {
         // SAFETY: the caller's promise; all-zero is a valid event.
         unsafe {
             let at_end = ngx_http_cleanup_add(r, 0);
@@ -152,6 +153,7 @@ impl Exchange {
             if at_end.is_null() || with_pool.is_null() {
                 return None;
             }
+            let timeout = (*conf).timeout().unwrap_or(runtime.settings.timeout);
             let mut timer: ngx_event_t = mem::zeroed();
             timer.handler = Some(on_timer);
             // Where nginx logs events it looks for a connection here.
@@ -160,14 +162,13 @@ impl Exchange {
             let exchange = Box::into_raw(Box::new(Self {
                 r,
                 conf,
-                runtime: 0,
-                runtime_name: Box::default(),
+                runtime,
                 number: None,
                 task: 0,
-                pieces: Arc::new(Pieces::new((*conf).window())),
+                pieces: None,
                 stage: Stage::Reading,
                 ended: None,
-                timeout: 0,
+                timeout,
                 timer,
                 trace: 0,
                 times: Times::default(),
@@ -228,27 +229,64 @@ impl Exchange {
     }
 
     /// Puts the request on the runtime's queue.
-    pub fn submit(&mut self, block: Buf, http: Http, more: bool) -> Result<(), Refusal> {
+    pub fn submit(&mut self, block: Buf, mut http: Http, more: bool) -> Result<(), Refusal> {
+        // SAFETY: the location's configuration outlives its requests.
+        http.window = unsafe { (*self.conf).window() };
+        if more {
+            self.pieces = Some(Arc::new(Pieces::new(http.window)));
+        }
         let this: *mut Self = self;
         let submitted = worker::with(|worker| {
-            worker.dispatch.admit(self.runtime, block.len())?;
+            worker.dispatch.admit(self.runtime.number, block.len())?;
             let number = worker.exchanges.add(this);
             self.number = Some(number);
             let mut submission = Submission::new(block, OWNER | number);
             // SAFETY: a live request has a connection.
             submission.request_id = unsafe { (*(*self.r).connection).number };
             submission.trace = self.trace;
-            submission.pieces = Some(self.pieces.clone());
+            submission.pieces = self.pieces.clone();
             submission.more = more;
             submission.http = Some(Box::new(http));
             self.times.submitted = monotonic_ns();
-            self.task = worker.submit(self.runtime, submission);
+            self.task = worker.submit(self.runtime.number, submission);
             self.stage = Stage::Waiting;
             Ok(())
         });
         submitted.unwrap_or(Err(Refusal::Unloaded))?;
         self.arm();
         Ok(())
+    }
+
+    /// The next piece of the answer.
+    pub fn take_piece(&self) -> Option<Piece> {
+        self.pieces.as_ref()?.answer.take()
+    }
+
+    /// So much of the answer takes no memory any more: the runtime may write again.
+    pub fn consumed(&self, weight: usize) {
+        // After the end nobody waits for it; and what came with the end was never in the window.
+        let (Some(pieces), None) = (&self.pieces, &self.ended) else { return };
+        worker::with(|worker| {
+            worker.dispatch.consumed(self.task, pieces, weight);
+            worker.after();
+        });
+    }
+
+    /// Has the runtime room for more of the request?
+    pub fn has_room(&self) -> bool {
+        self.ended.is_none() && self.pieces.as_ref().is_some_and(|pieces| pieces.request.is_open())
+    }
+
+    /// Sends a piece of the request, or its end; true where that was the last for now: there is no room
+    /// for more, or nobody takes it.
+    pub fn send(&self, piece: Option<Buf>) -> bool {
+        let Some(pieces) = &self.pieces else { return true };
+        let sent = worker::with(|worker| {
+            let sent = worker.dispatch.send(self.task, pieces, piece);
+            worker.after();
+            sent
+        });
+        !matches!(sent, Some(Ok(false)))
     }
 
     /// Gives the client's traceparent on, or makes one; what is to be added to the headers.
@@ -374,11 +412,14 @@ pub fn deliver(news: News) {
     barrier((), || unsafe {
         run(exchange, |exchange| {
             let this = &mut *exchange;
-            if let Some(outcome) = outcome {
-                if let Outcome::Http(end) = &outcome {
+            if let Some(mut outcome) = outcome {
+                if let Outcome::Http(end) = &mut outcome {
                     this.times.polled = end.polled;
+                    this.pieces = this.pieces.take().or_else(|| end.pieces.take());
                 }
                 this.ended = Some(outcome);
+            } else if this.pieces.is_none() {
+                this.pieces = worker::with(|worker| worker.dispatch.pieces(this.task)).flatten();
             }
             if this.stage == Stage::Upgraded { upgrade::advance(exchange) } else { answer::advance(exchange) }
         });

@@ -131,7 +131,7 @@ pub unsafe fn fail(exchange: *mut Exchange, failure: Failure) {
 pub unsafe fn log(exchange: &Exchange, level: u32, words: &str) {
     // SAFETY: the caller's promise.
     let log = unsafe { (*(*exchange.r).connection).log };
-    let (name, trace) = (&exchange.runtime_name, exchange.trace);
+    let (name, trace) = (&exchange.runtime.name, exchange.trace);
     errlog::write(log, level as _, format_args!("nffi runtime \"{name}\" {words}, trace: {trace:032x}"));
 }
 

@@ -1,5 +1,8 @@
 //! The content handler of locations with `nffi_pass`.
 
+use std::sync::Arc;
+
+use nffi_core::runtime::Runtime;
 use nginx_sys::{
     NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_LOG_ERR, ngx_http_block_reading,
     ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
@@ -24,7 +27,7 @@ pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
             let conf: *const LocConf = nginx::loc_conf(r, &raw const crate::ngx_http_nffi_module);
             let Some(name) = (*conf).pass.as_ref().and_then(|pass| pass.of(r)) else { return FAILED };
             let name = String::from_utf8_lossy(name);
-            let Some((runtime, timeout)) = find(&name) else {
+            let Some(runtime) = find(&name) else {
                 errlog::write(
                     (*(*r).connection).log,
                     NGX_LOG_ERR as _,
@@ -32,10 +35,9 @@ pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
                 );
                 return FAILED;
             };
-            let Some(exchange) = Exchange::new(r, conf) else { return FAILED };
-            (*exchange).runtime = runtime;
-            (*exchange).runtime_name = name.into();
-            (*exchange).timeout = (*conf).timeout().unwrap_or(timeout);
+            if Exchange::new(r, conf, runtime).is_none() {
+                return FAILED;
+            }
             if !(*conf).request_buffering() {
                 (*r).set_request_body_no_buffering(1);
             }
@@ -48,12 +50,10 @@ pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
     })
 }
 
-/// The runtime's number, and its own timeout in ms.
-fn find(name: &str) -> Option<(u32, u64)> {
+fn find(name: &str) -> Option<Arc<Runtime>> {
     worker::with(|worker| {
         let number = *worker.declared.get(name)?;
-        let timeout = worker.dispatch.entry(number)?.runtime.settings.timeout;
-        Some((number, timeout))
+        Some(worker.dispatch.entry(number)?.runtime.clone())
     })
     .flatten()
 }

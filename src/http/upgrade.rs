@@ -21,7 +21,7 @@ use super::{
     failure::Failure,
     head, nginx,
 };
-use crate::{barrier::barrier, worker};
+use crate::barrier::barrier;
 
 const FAILED: ngx_int_t = NGX_ERROR as ngx_int_t;
 /// Read at once; most WebSocket messages fit.
@@ -31,9 +31,8 @@ const TURN: usize = 256 * 1024;
 
 #[derive(Debug, Default)]
 pub struct State {
-    /// On their way to the client, oldest first, with what each counts in the window; and how much of
-    /// the first is gone.
-    out: VecDeque<(Buf, usize)>,
+    /// On their way to the client, oldest first, and how much of the first is gone.
+    out: VecDeque<Buf>,
     sent: usize,
     /// The runtime has more unread than its window holds.
     shut: bool,
@@ -45,7 +44,7 @@ pub struct State {
 ///
 /// # Safety
 /// `exchange` is one of a live request, to whose client nothing was sent.
-pub unsafe fn begin(exchange: *mut Exchange, head: Box<Head>) -> Next {
+pub unsafe fn begin(exchange: *mut Exchange, head: Head) -> Next {
     // SAFETY: the caller's promise, for all that follows.
     unsafe {
         let this = &mut *exchange;
@@ -53,7 +52,7 @@ pub unsafe fn begin(exchange: *mut Exchange, head: Box<Head>) -> Next {
         let c = (*r).connection;
         this.status = 101;
         let applied = head::apply(this, &head);
-        this.heads.push(*head);
+        this.heads.push(head);
         if let Err(failure) = applied {
             return Next::Fail(failure);
         }
@@ -90,14 +89,13 @@ pub unsafe fn advance(exchange: *mut Exchange) -> Next {
     // SAFETY: the caller's promise, for all that follows.
     unsafe {
         let this = &mut *exchange;
-        while let Some(piece) = this.pieces.answer.take() {
+        while let Some(piece) = this.take_piece() {
             match piece {
                 Piece::Data(data) if !data.is_empty() => {
                     this.bytes += data.len() as u64;
-                    let weight = data.weight();
-                    this.raw.out.push_back((data, weight));
+                    this.raw.out.push_back(data);
                 }
-                other => consumed(this, other.weight()),
+                other => this.consumed(other.weight()),
             }
         }
         if let Some(Outcome::Http(end)) = &mut this.ended
@@ -106,11 +104,10 @@ pub unsafe fn advance(exchange: *mut Exchange) -> Next {
             let last = std::mem::replace(&mut end.data, Buf::none());
             if !last.is_empty() {
                 this.bytes += last.len() as u64;
-                // It came with the end, not through the window.
-                this.raw.out.push_back((last, 0));
+                this.raw.out.push_back(last);
             }
         }
-        if this.raw.shut && this.ended.is_none() && this.pieces.request.is_open() {
+        if this.raw.shut && this.has_room() {
             this.raw.shut = false;
             match receive(this) {
                 Next::Wait => {}
@@ -141,7 +138,7 @@ unsafe fn flush(exchange: *mut Exchange) -> Next {
             }
         }
         let this = &mut *exchange;
-        while let Some((first, weight)) = this.raw.out.front() {
+        while let Some(first) = this.raw.out.front() {
             let Some(send) = (*c).send else { return Next::Finalize(FAILED) };
             let rest = &first.as_slice()[this.raw.sent..];
             let n = send(c, rest.as_ptr().cast_mut(), rest.len());
@@ -153,12 +150,10 @@ unsafe fn flush(exchange: *mut Exchange) -> Next {
             };
             this.raw.sent += n;
             if this.raw.sent == first.len() {
-                let weight = *weight;
+                let weight = first.weight();
                 this.raw.out.pop_front();
                 this.raw.sent = 0;
-                if weight > 0 {
-                    consumed(this, weight);
-                }
+                this.consumed(weight);
             }
         }
         if this.raw.out.is_empty() {
@@ -195,13 +190,6 @@ unsafe fn wait_for_client(this: &mut Exchange) -> Next {
         }
     }
     Next::Wait
-}
-
-fn consumed(this: &Exchange, weight: usize) {
-    worker::with(|worker| {
-        worker.dispatch.consumed(this.task, &this.pieces, weight);
-        worker.after();
-    });
 }
 
 /// Hands on what the client has sent, as far as the runtime's window goes.
@@ -301,12 +289,7 @@ unsafe fn preread<'a>(r: *mut ngx_http_request_t) -> &'a [u8] {
 
 /// Gives the runtime a piece, or the client's end.
 fn push(this: &mut Exchange, piece: Option<Buf>) {
-    let sent = worker::with(|worker| {
-        let sent = worker.dispatch.send(this.task, &this.pieces, piece);
-        worker.after();
-        sent
-    });
-    this.raw.shut = !matches!(sent, Some(Ok(false)));
+    this.raw.shut = this.send(piece);
 }
 
 unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {

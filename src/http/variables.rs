@@ -12,7 +12,7 @@ use crate::barrier::barrier;
 type Show = fn(&Exchange) -> Option<String>;
 
 const VARIABLES: [(&[u8], Show); 6] = [
-    (b"nffi_runtime", |e| Some(e.runtime_name.to_string())),
+    (b"nffi_runtime", |e| Some(e.runtime.name.clone())),
     (b"nffi_status", |e| (e.status != 0).then(|| e.status.to_string())),
     // From the queue's back to its front.
     (b"nffi_queue_time", |e| seconds(e.times.submitted, e.times.polled)),

@@ -117,7 +117,8 @@ impl Dispatch {
         if cast {
             flags |= abi::NFFI_CAST;
         }
-        if submission.pieces.is_some() {
+        let streamed = submission.pieces.is_some() || submission.http.is_some();
+        if streamed {
             flags |= abi::NFFI_PIECES;
         }
         if submission.more {
@@ -128,7 +129,7 @@ impl Dispatch {
             request_id: submission.request_id,
             trace: submission.trace,
             abandoned: false,
-            stream: submission.pieces.is_some(),
+            stream: streamed,
         };
 
         let Some(slot) = self.host.table.get(slot_number) else { return 0 };

@@ -1,25 +1,30 @@
 //! HTTP as it crosses the boundary: a request in one block, and the heads of answers.
 
-use std::{ffi::c_char, mem::offset_of, ops::Range, os::fd::OwnedFd, ptr};
+use std::{ffi::c_char, mem::offset_of, os::fd::OwnedFd, ptr, sync::Arc};
 
 use nffi_abi as abi;
 
-use crate::buf::Buf;
+use crate::{
+    buf::Buf,
+    pipe::{Pieces, WINDOW},
+};
 
 /// What a task has besides, where its request is an HTTP request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Http {
     /// The file that a buffered body is in, open while the task lives.
     pub body: Option<OwnedFd>,
+    /// Of pieces that are made where the first is written: most answers have none.
+    pub window: usize,
     /// The answer's head, until the first piece takes it along.
-    pub(crate) head: Option<Box<Head>>,
-    pub(crate) trailers: Option<Box<Head>>,
+    pub(crate) head: Option<Head>,
+    pub(crate) trailers: Option<Head>,
     pub(crate) stage: Stage,
 }
 
 impl Http {
     pub fn new(body: Option<OwnedFd>) -> Self {
-        Self { body, ..Self::default() }
+        Self { body, window: WINDOW, head: None, trailers: None, stage: Stage::Nothing }
     }
 }
 
@@ -41,8 +46,10 @@ pub struct HttpEnd {
     /// The last piece; none where there was none.
     pub data: Buf,
     /// Where no piece took it along.
-    pub head: Option<Box<Head>>,
-    pub trailers: Option<Box<Head>>,
+    pub head: Option<Head>,
+    pub trailers: Option<Head>,
+    /// Where any were written, or sent.
+    pub pieces: Option<Arc<Pieces>>,
     /// When it was polled: CLOCK_MONOTONIC, ns.
     pub polled: u64,
 }
@@ -188,11 +195,13 @@ pub(crate) fn may_upgrade(block: *const c_char) -> bool {
 pub struct Head {
     /// 100 to 999; 0 for trailers.
     pub status: u16,
-    /// All names and values.
-    bytes: Box<[u8]>,
-    /// Where each name begins, and each value.
-    ends: Box<[(u32, u32)]>,
+    /// For each header the two lengths, then name and value. One allocation: it is given back on another
+    /// thread than made it.
+    lines: Box<[u8]>,
 }
+
+/// Of the two lengths before each header, in native order.
+const LENGTHS: usize = 2 * size_of::<u32>();
 
 /// Is it a token, RFC 9110 section 5.6.2?
 fn is_token(name: &[u8]) -> bool {
@@ -212,27 +221,29 @@ impl Head {
             if !is_token(name) || !is_value(value) {
                 return None;
             }
-            len += name.len() + value.len();
+            len += LENGTHS + name.len() + value.len();
         }
         u32::try_from(len).ok()?;
-        let mut bytes = Vec::with_capacity(len);
-        let mut ends = Vec::new();
+        let mut lines = Vec::with_capacity(len);
         for (name, value) in headers {
-            bytes.extend_from_slice(name);
-            let value_at = bytes.len() as u32;
-            bytes.extend_from_slice(value);
-            ends.push((value_at, bytes.len() as u32));
+            lines.extend_from_slice(&(name.len() as u32).to_ne_bytes());
+            lines.extend_from_slice(&(value.len() as u32).to_ne_bytes());
+            lines.extend_from_slice(name);
+            lines.extend_from_slice(value);
         }
-        Some(Self { status, bytes: bytes.into(), ends: ends.into() })
+        Some(Self { status, lines: lines.into() })
     }
 
     /// Names and values, in order.
     pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut start = 0;
-        self.ends.iter().map(move |&(value, end)| {
-            let (name, value): (Range<usize>, Range<usize>) = (start..value as usize, value as usize..end as usize);
-            start = value.end;
-            (&self.bytes[name], &self.bytes[value])
+        let mut rest = &*self.lines;
+        std::iter::from_fn(move || {
+            let (name, after) = rest.split_first_chunk()?;
+            let (value, after) = after.split_first_chunk()?;
+            let (name, after) = after.split_at_checked(u32::from_ne_bytes(*name) as usize)?;
+            let (value, after) = after.split_at_checked(u32::from_ne_bytes(*value) as usize)?;
+            rest = after;
+            Some((name, value))
         })
     }
 }

@@ -17,7 +17,7 @@ use std::{ffi::c_char, ptr, sync::Arc};
 use crate::{
     buf::Buf,
     http::Http,
-    pipe::Pieces,
+    pipe::{Pieces, WINDOW},
     primitive::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell},
     word::{self, LOW_BITS, Word},
 };
@@ -163,7 +163,9 @@ impl Slot {
     pub unsafe fn pieces_or_new(&self) -> &Pieces {
         let mut pieces = self.pieces.load(Ordering::Acquire);
         if pieces.is_null() {
-            pieces = Arc::into_raw(Arc::new(Pieces::default())).cast_mut();
+            // SAFETY: the caller's promise; used up here.
+            let window = unsafe { self.http() }.map_or(WINDOW, |http| http.window);
+            pieces = Arc::into_raw(Arc::new(Pieces::new(window))).cast_mut();
             self.pieces.store(pieces, Ordering::Release);
         }
         // SAFETY: a strong count is held by the slot until the event loop empties it, which it

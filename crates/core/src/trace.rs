@@ -29,7 +29,22 @@ pub fn parse(value: &[u8]) -> Option<u128> {
 pub fn make() -> (u128, String) {
     let trace = (u128::from(random()) << 64 | u128::from(random())).max(1);
     let parent = random().max(1);
-    (trace, format!("00-{trace:032x}-{parent:016x}-01"))
+    let mut header = String::with_capacity(LEN);
+    header.push_str("00-");
+    push_hex(&mut header, &trace.to_be_bytes());
+    header.push('-');
+    push_hex(&mut header, &parent.to_be_bytes());
+    header.push_str("-01");
+    (trace, header)
+}
+
+/// Every request without a trace pays for this, and `format!` takes several times as long.
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)].into());
+        text.push(DIGITS[usize::from(byte & 15)].into());
+    }
 }
 
 /// Not for secrets: splitmix64 (Steele, Lea, Flood 2014) from a seed of the kernel's.

@@ -67,7 +67,6 @@ impl Dispatch {
         if has_ended(flags) {
             // SAFETY: ENDED, and taken off the done list just now.
             let (answer, pieces, http) = unsafe { slot.empty() };
-            let gathered = if self.tasks[slot_number as usize].stream { None } else { pieces };
             let polled = slot.polled();
             let usable = slot.word.release();
             let entry = &mut self.runtimes[number as usize];
@@ -80,9 +79,17 @@ impl Dispatch {
                     _ if flags & OVERFLOW != 0 => Outcome::TooLarge,
                     Some(http) => {
                         let Answer { status, data } = answer;
-                        Outcome::Http(HttpEnd { status, data, head: http.head, trailers: http.trailers, polled })
+                        Outcome::Http(HttpEnd {
+                            status,
+                            data,
+                            head: http.head,
+                            trailers: http.trailers,
+                            pieces,
+                            polled,
+                        })
                     }
-                    None => self.outcome(number, answer, gathered),
+                    None if self.tasks[slot_number as usize].stream => self.outcome(number, answer, None),
+                    None => self.outcome(number, answer, pieces),
                 };
                 news.push(News::Ended { owner, outcome });
             }

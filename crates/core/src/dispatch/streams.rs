@@ -1,5 +1,7 @@
 //! The caller's end of a stream: sending pieces of a request, taking pieces of an answer.
 
+use std::sync::Arc;
+
 use nffi_abi as abi;
 
 use super::Dispatch;
@@ -45,6 +47,12 @@ impl Dispatch {
             Piece::Data(data) => Some(data),
             Piece::File { .. } | Piece::Head(_) => Some(Buf::none()),
         }
+    }
+
+    /// The pieces of an HTTP task that was submitted without, once its runtime has made them.
+    pub fn pieces(&self, task: u64) -> Option<Arc<Pieces>> {
+        let (slot, _, generation) = self.host.table.resolve(task)?;
+        (slot.word.generation() == generation).then(|| slot.pieces()).flatten()
     }
 
     /// A piece of that weight, taken off `pieces.answer`, takes no memory any more.

@@ -61,7 +61,7 @@ impl Host {
     }
 
     /// `head` is none where it was malformed. Runs on: runtime thread.
-    pub(crate) fn http_head(&self, task: u64, head: Option<Box<Head>>) -> c_int {
+    pub(crate) fn http_head(&self, task: u64, head: Option<Head>) -> c_int {
         let entered = match self.enter_http("http_head", task) {
             Ok(entered) => entered,
             Err(status) => return status,
@@ -80,7 +80,7 @@ impl Host {
     }
 
     /// Runs on: runtime thread.
-    pub(crate) fn http_trailers(&self, task: u64, trailers: Option<Box<Head>>) -> c_int {
+    pub(crate) fn http_trailers(&self, task: u64, trailers: Option<Head>) -> c_int {
         let entered = match self.enter_http("http_trailers", task) {
             Ok(entered) => entered,
             Err(status) => return status,
@@ -106,7 +106,7 @@ impl Host {
 }
 
 /// Takes the head; true where the event loop is to look at it now.
-fn give_head(entered: &Entered<'_>, head: Option<Box<Head>>) -> Result<bool, Refused> {
+fn give_head(entered: &Entered<'_>, head: Option<Head>) -> Result<bool, Refused> {
     // SAFETY: inside the section.
     let http = unsafe { entered.slot.http() }.ok_or(Refused::Gone)?;
     if http.stage != Stage::Nothing {
@@ -130,7 +130,7 @@ fn give_head(entered: &Entered<'_>, head: Option<Box<Head>>) -> Result<bool, Ref
         }
     }
     // SAFETY: inside the section; used up here.
-    unsafe { entered.slot.pieces_or_new() }.answer.push(Piece::Head(head));
+    unsafe { entered.slot.pieces_or_new() }.answer.push(Piece::Head(Box::new(head)));
     Ok(true)
 }
 
@@ -148,7 +148,7 @@ pub(super) unsafe fn before_piece(entered: &Entered<'_>) -> Result<(), &'static 
     }
     if let Some(head) = http.head.take() {
         // SAFETY: the caller's promise; used up here.
-        unsafe { entered.slot.pieces_or_new() }.answer.push(Piece::Head(head));
+        unsafe { entered.slot.pieces_or_new() }.answer.push(Piece::Head(Box::new(head)));
     }
     Ok(())
 }
@@ -164,7 +164,7 @@ pub(super) unsafe extern "C" fn head(task: u64, status: c_int, headers: *const a
         let status = u16::try_from(status).ok().filter(|status| (100..=999).contains(status));
         // SAFETY: the ABI: n headers, valid for the call.
         let head = status.and_then(|status| Head::new(status, unsafe { http::pairs(headers, n) }));
-        HOST.http_head(task, head.map(Box::new))
+        HOST.http_head(task, head)
     })
 }
 
@@ -172,7 +172,7 @@ pub(super) unsafe extern "C" fn trailers(task: u64, headers: *const abi::nffi_he
     guard(abi::NFFI_BAD, || {
         // SAFETY: the ABI: n headers, valid for the call.
         let head = Head::new(0, unsafe { http::pairs(headers, n) });
-        HOST.http_trailers(task, head.map(Box::new))
+        HOST.http_trailers(task, head)
     })
 }
 
