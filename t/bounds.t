@@ -104,13 +104,18 @@ nffi_runtime fixture $TEST_NGINX_FIXTURES/libfixture.so { tasks 3; }
 --- lua
 local threads = {}
 for i = 1, 3 do
-  threads[i] = ngx.thread.spawn(nffi.call, "fixture", "late 200 x", { timeout = 20 })
+  threads[i] = ngx.thread.spawn(nffi.call, "fixture", "late 1500 x", { timeout = 20 })
 end
 for i = 1, 3 do
   ngx.thread.wait(threads[i])
 end
 t.show(nffi.call("fixture", "echo x"))
-ngx.sleep(0.25)
+for _ = 1, 100 do
+  ngx.sleep(0.05)
+  if nffi.call("fixture", "echo x") then
+    break
+  end
+end
 t.show(nffi.call("fixture", "echo x"))
 t.show(t.idle())
 --- response_body
