@@ -11,8 +11,8 @@ app_library='' app_options='' app_locations='' app_page=/
 asgi_build() {
   local example=$ROOT/runtimes/python/examples/fastapi venv=$TARGET/run-venv
   build_module debian-12
+  need_packages libpython3.11 python3-venv
   "$ROOT/runtimes/python/build" "$TARGET/languages/python" || die "Python's runtime could not be built: see above"
-  need_packages python3-venv
   once "$venv" "$(recipe app_venv "$example/requirements.txt")" app_venv "$venv" "$example/requirements.txt"
   app_library=$TARGET/languages/python/libnffi_python.so
   app_options="interface asgi; app chat:app; path \"$example\"; venv \"$venv\";"
