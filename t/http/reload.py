@@ -56,6 +56,10 @@ def reloads(checks, scale):
         if before is not None:
             wait_for(lambda: nginx.log().count("start worker process") >= before + 2, 10)
         time.sleep(0.1)
+        if i % 50 == 0:
+            # nffi_timeout is for one that is silent, and a thousand reloads take minutes.
+            held.send("!")
+            checks.check(held.exactly(1) == b"!", f"after {i + 1} reloads the upgraded connection is there")
     for load in (*loads, control):
         load.stop()
     bad, good = sum(load.bad for load in loads), sum(load.good for load in loads)

@@ -23,8 +23,8 @@ use crate::{
     slot::Answer,
 };
 
-fn head(status: u16) -> Option<Box<Head>> {
-    Head::new(status, [].into_iter()).map(Box::new)
+fn head(status: u16) -> Option<Head> {
+    Head::new(status, [].into_iter())
 }
 
 fn piece(len: usize) -> Buf {
