@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from dataclasses import dataclass
 
@@ -102,12 +101,11 @@ class Stack:
     def python_server(self, server, at):
         app, bin_ = self.case.app, self.args.venv / "bin"
         wsgi = app == "flask_app"
+        where = ["--uds", at] if isinstance(at, pathlib.Path) else ["--host", "127.0.0.1", "--port", at]
         if server == "uvicorn":
-            where = ["--uds", at] if isinstance(at, pathlib.Path) else ["--host", "127.0.0.1", "--port", at]
             command = [bin_ / "uvicorn", f"{app}:app", *where, "--loop", "uvloop", "--http", "httptools", "--workers", 1,
                        "--no-access-log", "--log-level", "warning", "--interface", "wsgi" if wsgi else "asgi3"]
         else:
-            where = ["--uds", at] if isinstance(at, pathlib.Path) else ["--host", "127.0.0.1", "--port", at]
             command = [bin_ / "granian", f"{app}:app", *where, "--loop", "uvloop", "--workers", 1, "--no-access-log",
                        "--log-level", "warning", "--interface", "wsgi" if wsgi else "asgi"]
         return self.spawn(command, cwd=APPS)
