@@ -158,11 +158,6 @@ final class FakeHost implements Host {
         notifyAll();
     }
 
-    /** Has an event not been polled yet? */
-    synchronized boolean events() {
-        return !events.isEmpty();
-    }
-
     /** How many pieces have not been read yet. */
     synchronized int piecesLeft() {
         return pieces.size();
