@@ -63,9 +63,10 @@ pub unsafe fn advance(exchange: *mut Exchange) -> Next {
         }
         let mut batch = Batch::default();
         while let Some(piece) = this.take_piece() {
+            let weight = piece.weight();
             match piece {
                 Piece::Head(head) => {
-                    this.consumed(1);
+                    this.consumed(weight);
                     match head.status {
                         101 => return upgrade::begin(exchange, *head),
                         // Hints for the client: this nginx cannot send them.

@@ -205,9 +205,11 @@ impl Host {
         let streamed = flags & abi::NFFI_PIECES != 0;
         let weight = piece.weight();
         let limit = self.registry.with(u64::from(entered.slot.runtime()) + 1, |r| r.settings.max_response);
-        // A runtime that is deaf to FULL may not fill the memory.
-        let limit = limit.unwrap_or(0).saturating_add(if streamed { pipe.window() } else { 0 });
-        if pipe.bytes().saturating_add(weight) > limit {
+        // A runtime that is deaf to FULL may not fill the memory; one that has not been told to wait may write
+        // a piece of any size.
+        let window = if streamed { pipe.window() } else { 0 };
+        let waiting = pipe.bytes();
+        if waiting >= window && waiting.saturating_add(weight) > limit.unwrap_or(0).saturating_add(window) {
             entered.slot.word.set(OVERFLOW);
             self.news(entered.slot, entered.number);
             return abi::NFFI_GONE;

@@ -6,7 +6,7 @@ use nffi_abi as abi;
 
 use crate::{
     buf::Buf,
-    pipe::{Pieces, WINDOW},
+    pipe::{Pieces, WINDOW, Weight},
 };
 
 /// What a task has besides, where its request is an HTTP request.
@@ -211,6 +211,12 @@ fn is_token(name: &[u8]) -> bool {
 /// A field's value may be any bytes that cannot end it.
 fn is_value(value: &[u8]) -> bool {
     !value.iter().any(|b| matches!(b, 0 | b'\r' | b'\n'))
+}
+
+impl Weight for Head {
+    fn weight(&self) -> usize {
+        self.lines.len().max(1)
+    }
 }
 
 impl Head {

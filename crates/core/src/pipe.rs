@@ -17,8 +17,8 @@ use crate::{
 /// Bytes under way in one direction before the sender is told to wait, unless its caller says so.
 pub const WINDOW: usize = if cfg!(loom) { 4 } else { 64 * 1024 };
 
-/// What a part of a file counts in the window at most: it takes no memory, but a descriptor.
-const FILE_WEIGHT: u64 = 16 * 1024;
+/// What a part of a file counts in the window, however long: it takes no memory, but a descriptor.
+const FILE_WEIGHT: usize = 16 * 1024;
 
 /// A piece of an answer.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ impl Weight for Piece {
     fn weight(&self) -> usize {
         match self {
             Piece::Data(data) => data.weight(),
-            Piece::File { length, .. } => (*length).clamp(1, FILE_WEIGHT) as usize,
-            Piece::Head(_) => 1,
+            Piece::File { .. } => FILE_WEIGHT,
+            Piece::Head(head) => head.weight(),
         }
     }
 }

@@ -338,8 +338,10 @@ fn parts_of_files_are_pieces() {
     let (ticket, task) = get(number, rt, 0);
     rt.http_head(task, 200, &[]);
     let (text, link) = file("parts", b"0123456789");
-    for (offset, length) in [(0, -1), (3, 4), (10, -1), (0, 10), (10, 0)] {
-        assert_eq!(rt.http_file(task, text.try_clone().expect("a descriptor"), offset, length), NFFI_OK);
+    for (offset, length, status) in
+        [(0, -1, NFFI_OK), (3, 4, NFFI_OK), (10, -1, NFFI_OK), (0, 10, NFFI_FULL), (10, 0, NFFI_FULL)]
+    {
+        assert_eq!(rt.http_file(task, text.try_clone().expect("a descriptor"), offset, length), status);
     }
     assert_eq!(descriptors(&link), 6, "the host's are open");
     assert_eq!(
@@ -353,6 +355,7 @@ fn parts_of_files_are_pieces() {
             Got::File(10, 0)
         ]
     );
+    assert_eq!(rt.next().kind, NFFI_WRITABLE);
     assert_eq!(descriptors(&link), 1);
     for (offset, length) in [(0, 11), (3, 8), (11, -1), (-1, 1), (0, -2), (i64::MAX, i64::MAX), (1, i64::MAX)] {
         let same = text.try_clone().expect("a descriptor");
@@ -381,22 +384,55 @@ fn files_in_the_pipe_are_closed_with_it() {
     assert_eq!(descriptors(&link), 0);
 }
 
-/// Parts of files take little memory, but descriptors: they shut the window too.
+/// Parts of files take little memory, but descriptors: they shut the window too, the shortest as well.
 #[test]
 fn files_shut_the_window() {
-    let (number, rt) = world().start_idle(Settings::default());
+    for length in [1, 100_000] {
+        let (number, rt) = world().start_idle(Settings::default());
+        let (ticket, task) = get(number, rt, 0);
+        rt.http_head(task, 200, &[]);
+        let (text, link) = file("window", &vec![0; length]);
+        let taken = (1..100)
+            .find(|_| rt.http_file(task, text.try_clone().expect("a descriptor"), 0, -1) == NFFI_FULL)
+            .expect("a window without end");
+        assert!((2..=8).contains(&taken), "{taken}");
+        assert_eq!(take_all(&ticket).len(), taken + 1);
+        assert_eq!(rt.next().kind, NFFI_WRITABLE);
+        assert_eq!(descriptors(&link), 1);
+        rt.end(task, 0);
+        ended(&ticket);
+    }
+}
+
+/// Who has not been told to wait may write as much as it has, at once.
+#[test]
+fn one_piece_may_be_of_any_size() {
+    let (number, rt) = world().start_idle(Settings { max_response: 10_000, ..Settings::default() });
     let (ticket, task) = get(number, rt, 0);
     rt.http_head(task, 200, &[]);
-    let (text, link) = file("window", &[0; 100_000]);
-    let taken = (1..100)
-        .find(|_| rt.http_file(task, text.try_clone().expect("a descriptor"), 0, -1) == NFFI_FULL)
-        .expect("a window without end");
-    assert!((2..=8).contains(&taken), "{taken}");
-    assert_eq!(take_all(&ticket).len(), taken + 1);
-    assert_eq!(rt.next().kind, NFFI_WRITABLE);
-    assert_eq!(descriptors(&link), 1);
-    rt.end(task, 0);
-    ended(&ticket);
+    assert_eq!(rt.write(task, b"a little"), NFFI_OK);
+    let large = vec![7; 10 * WINDOW];
+    assert_eq!(rt.write(task, &large), NFFI_FULL);
+    assert_eq!(rt.write(task, b"and on"), NFFI_GONE, "it was told to wait");
+    assert!(matches!(world().wait(&ticket), Outcome::TooLarge));
+    assert_eq!(rt.end(task, 0), NFFI_GONE);
+    world().wait_until_idle(number);
+}
+
+#[test]
+fn hints_that_nobody_takes_are_dropped() {
+    let (number, rt) = world().start_idle(Settings::default());
+    let (ticket, task) = get(number, rt, 0);
+    let link: (&[u8], &[u8]) = (b"Link", &PIECE);
+    for _ in 0..1000 {
+        assert_eq!(rt.http_head(task, 103, &[link]), NFFI_OK);
+    }
+    let bytes = pieces(&ticket).answer.bytes();
+    assert!((WINDOW..WINDOW + 2 * PIECE.len()).contains(&bytes), "{bytes}");
+    assert_eq!(rt.http_head(task, 200, &[]), NFFI_OK);
+    assert_eq!(rt.reply(task, 0, b"all the same"), NFFI_OK);
+    let end = ended(&ticket);
+    assert_eq!((end.head.expect("a head").status, end.data.as_slice()), (200, &b"all the same"[..]));
 }
 
 #[test]

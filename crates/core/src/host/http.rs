@@ -130,8 +130,13 @@ fn give_head(entered: &Entered<'_>, head: Option<Head>) -> Result<bool, Refused>
         }
     }
     // SAFETY: inside the section; used up here.
-    unsafe { entered.slot.pieces_or_new() }.answer.push(Piece::Head(Box::new(head)));
-    Ok(true)
+    let pipe = unsafe { &entered.slot.pieces_or_new().answer };
+    // Nobody waits for room for a hint, and an answer is whole without it.
+    let dropped = head.status != 101 && pipe.bytes() >= pipe.window();
+    if !dropped {
+        pipe.push(Piece::Head(Box::new(head)));
+    }
+    Ok(!dropped)
 }
 
 /// What a piece of an HTTP answer finds: its head goes before it. `Ok` for any other task, too.
