@@ -15,8 +15,9 @@ use std::{
 use nffi_core::runtime::Spec;
 use nginx_sys::{
     NGX_CONF_BLOCK, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_LOG_EMERG,
-    NGX_LOG_WARN, ngx_command_t, ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
-    ngx_http_conf_ctx_t, ngx_http_module, ngx_int_t, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t,
+    NGX_LOG_WARN, ngx_array_push, ngx_command_t, ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
+    ngx_http_conf_ctx_t, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_module,
+    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_int_t, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t,
 };
 
 use crate::{barrier::barrier, errlog, sink};
@@ -191,8 +192,12 @@ unsafe fn main_conf(cf: *mut ngx_conf_t) -> Option<*mut MainConf> {
 }
 
 /// postconfiguration: all is read; do the runtimes that locations name exist?
-pub unsafe extern "C" fn check_expected(cf: *mut ngx_conf_t) -> ngx_int_t {
+pub unsafe extern "C" fn finish(cf: *mut ngx_conf_t) -> ngx_int_t {
     barrier(crate::ERROR, || {
+        // SAFETY: nginx passes its own.
+        if unsafe { add_log_handler(cf) }.is_none() {
+            return crate::ERROR;
+        }
         // SAFETY: nginx passes its own, with the context of the http block.
         let Some(conf) = (unsafe { main_conf(cf).map(|conf| &*conf) }) else { return crate::OK };
         let known: Vec<&str> = conf.runtimes.iter().map(|spec| spec.name.as_str()).collect();
@@ -207,6 +212,22 @@ pub unsafe extern "C" fn check_expected(cf: *mut ngx_conf_t) -> ngx_int_t {
         );
         crate::ERROR
     })
+}
+
+/// `None` where no memory is left.
+///
+/// # Safety
+/// `cf` is nginx's, with the context of the http block.
+unsafe fn add_log_handler(cf: *mut ngx_conf_t) -> Option<()> {
+    // SAFETY: the caller's promise; the core module's own type, and an element for what is pushed.
+    unsafe {
+        let ctx: *mut ngx_http_conf_ctx_t = (*cf).ctx.cast();
+        let core: *mut ngx_http_core_main_conf_t =
+            (*(*ctx).main_conf.add((&raw const ngx_http_core_module).read().ctx_index)).cast();
+        let handlers = &raw mut (*core).phases[ngx_http_phases_NGX_HTTP_LOG_PHASE as usize].handlers;
+        let handler: *mut ngx_http_handler_pt = ngx_array_push(handlers).cast();
+        (!handler.is_null()).then(|| handler.write(Some(crate::http::log_too_large)))
+    }
 }
 
 unsafe extern "C" fn set_runtime(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {

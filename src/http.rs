@@ -28,5 +28,6 @@ mod variables;
 
 pub use self::{
     exchange::{Exchanges, deliver, is_exchange},
+    handler::log_too_large,
     variables::add as add_variables,
 };

@@ -42,7 +42,7 @@ const ERROR: ngx_int_t = nginx_sys::NGX_ERROR as ngx_int_t;
 
 static MODULE_CTX: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(preconfiguration),
-    postconfiguration: Some(conf::check_expected),
+    postconfiguration: Some(conf::finish),
     create_main_conf: Some(conf::create),
     init_main_conf: None,
     create_srv_conf: None,

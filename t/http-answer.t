@@ -137,6 +137,32 @@ ttttt
 
 
 
+=== TEST 11a: what is no trailer is none
+--- config
+location = /t {
+    content_by_lua_block {
+        for _, name in ipairs { "X-Also", "content-length", "Transfer-Encoding", "X-Accel-Redirect", "Set-Cookie", "x-secret" } do
+            local sock = ngx.socket.tcp()
+            sock:settimeout(5000)
+            assert(sock:connect("127.0.0.1", ngx.var.server_port))
+            sock:send("GET /trailers?name=" .. name .. " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            ngx.say((assert(sock:receive("*a")):match("\r\n0\r\n(.*)$"):gsub("\r\n", "|")))
+        end
+    }
+}
+location / { nffi_pass http; nffi_hide_header X-Secret; }
+--- runtimes
+nffi_runtime http $TEST_NGINX_FIXTURES/libhttp.so {}
+--- response_body
+X-Sum: 42|X-Done: yes|X-Also: no||
+X-Sum: 42|X-Done: yes||
+X-Sum: 42|X-Done: yes||
+X-Sum: 42|X-Done: yes||
+X-Sum: 42|X-Done: yes||
+X-Sum: 42|X-Done: yes||
+
+
+
 === TEST 12: hints before the head are no answer
 --- pass
 --- request
@@ -246,6 +272,34 @@ location @ours { return 200 "ours, $nffi_status\n"; }
 [200, 410]
 --- response_body eval
 ["ours, 404\n", ""]
+
+
+
+=== TEST 19a: statuses that nginx has a meaning of its own for get their page, too
+--- config
+location = /t {
+    content_by_lua_block {
+        for _, status in ipairs { 404, 408, 444 } do
+            local sock = ngx.socket.tcp()
+            sock:settimeout(5000)
+            assert(sock:connect("127.0.0.1", ngx.var.server_port))
+            sock:send("GET /status?code=" .. status .. " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            ngx.say(sock:receive("*l"), " ", (assert(sock:receive("*a")):match("\r\n\r\n(.*)$")))
+        end
+    }
+}
+location / {
+    nffi_pass http;
+    nffi_intercept_errors on;
+    error_page 404 408 444 @ours;
+}
+location @ours { return 418 "ours, $nffi_status"; }
+--- runtimes
+nffi_runtime http $TEST_NGINX_FIXTURES/libhttp.so {}
+--- response_body
+HTTP/1.1 404 Not Found ours, 404
+HTTP/1.1 408 Request Time-out ours, 408
+HTTP/1.1 444  ours, 444
 
 
 

@@ -184,6 +184,17 @@ it wrote on and on while the client's window was shut
 
 
 
+=== TEST 11a: but it may write as much as it has at once
+--- runtimes
+nffi_runtime http $TEST_NGINX_FIXTURES/libhttp.so { max_response 100k; }
+--- pass
+--- request
+GET /stream?n=1&size=1000000
+--- response_body eval
+"a" x 1000000
+
+
+
 === TEST 12: the client leaves: CANCEL reaches the runtime, and 499 the log
 --- pass
 --- request
@@ -194,6 +205,7 @@ GET /sleep
 --- wait: 0.3
 --- error_log
 client prematurely closed connection
+nffi runtime "http" is cancelled: the request ended with 499 before its answer did, trace:
 
 
 

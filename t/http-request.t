@@ -129,9 +129,22 @@ client_max_body_size 1k;
 --- error_code: 413
 --- error_log
 client intended to send too large body
+nffi runtime "http" gets nothing of a request that ended with 413
 --- no_error_log
 "http" failed
 [alert]
+
+
+
+=== TEST 8a: the same of chunks, whose length nobody knows before
+--- pass
+client_max_body_size 1k;
+--- raw_request eval
+"POST /count HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n7d0\r\n" . "x" x 2000 . "\r\n0\r\n\r\n"
+--- error_code: 413
+--- error_log
+client intended to send too large chunked body
+nffi runtime "http" gets nothing of a request that ended with 413 while its body was read
 
 
 
@@ -162,6 +175,37 @@ GET /show
 --- more_headers
 traceparent: 00-00000000000000000000000000000000-b7ad6b7169203331-00
 --- response_body_like: \n> traceparent: 00-(?!0{32})[0-9a-f]{32}-[0-9a-f]{16}-01\n\z
+
+
+
+=== TEST 9c: of several nobody knows which is meant
+--- pass
+--- request
+GET /show
+--- more_headers
+traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00
+traceparent: 00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00
+--- response_body_like: \A(?!.*traceparent.*traceparent).*\n> traceparent: 00-(?!.af76519)[0-9a-f]{32}-[0-9a-f]{16}-01\n\z
+
+
+
+=== TEST 9d: a body that was discarded has no length
+--- pass
+access_by_lua_block { ngx.req.discard_body() }
+--- request
+POST /show
+hello
+--- response_body_unlike: (?i)content-length
+
+
+
+=== TEST 9e: nor has it one where it was none
+--- pass
+--- request
+POST /show
+--- more_headers
+Content-Length: 0
+--- response_body_like: > Content-Length: 0
 
 
 

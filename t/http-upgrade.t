@@ -138,7 +138,7 @@ ngx.say(data, " ", err)
 --- response_body
 xxxxnil closed
 --- error_log
-timed out: nothing came from it for 600 ms
+nffi runtime "http" let its connection idle for 600 ms (nffi_timeout), which is closed
 --- timeout: 10
 
 

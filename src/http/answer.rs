@@ -148,10 +148,7 @@ unsafe fn send(exchange: *mut Exchange, mut batch: Batch) -> Next {
                 this.consumed(piece.weight());
             }
             return match what {
-                _ if !batch.last => {
-                    this.arm();
-                    Next::Wait
-                }
+                _ if !batch.last => settle(this),
                 Discard::Nothing => Next::Finalize(NGX_OK as ngx_int_t),
                 Discard::Redirect => Next::Redirect,
             };
@@ -167,7 +164,7 @@ unsafe fn send(exchange: *mut Exchange, mut batch: Batch) -> Next {
         }
         this.bytes += batch.bytes;
         if let Some(trailers) = batch.trailers.take() {
-            add_trailers(r, &trailers);
+            add_trailers(this, &trailers);
             this.heads.push(trailers);
         }
         let rc = match put(this, batch.pieces, batch.last) {
@@ -198,18 +195,18 @@ unsafe fn send_head(exchange: *mut Exchange, head: Head, batch: &Batch) -> Resul
         let r = this.r;
         this.status = head.status;
         let verdict = head::judge(this, &head);
+        // nginx's headers point into what the head holds, which stays where it is: so it is kept in any case.
         if verdict != Verdict::Send {
-            head::keep(this, &head, &verdict).map_err(Next::Fail)?;
-            let status = status(head.status.into());
+            let kept = head::keep(this, &head, &verdict);
             this.heads.push(head);
+            kept.map_err(Next::Fail)?;
             if verdict == Verdict::Intercept {
-                return Err(Next::Finalize(status));
+                return Err(Next::Page(status(this.status.into())));
             }
             this.stage = Stage::Discarding(Discard::Redirect);
             return Ok(());
         }
         let applied = head::apply(this, &head);
-        // Also where that failed, which is undone then. What the head holds stays where it is.
         this.heads.push(head);
         applied.map_err(Next::Fail)?;
         let is_head = (*r).method == NGX_HTTP_HEAD as usize;
@@ -264,12 +261,14 @@ unsafe fn send_head(exchange: *mut Exchange, head: Head, batch: &Batch) -> Resul
 }
 
 /// # Safety
-/// `r` is a live request, and the trailers live as long as it.
-unsafe fn add_trailers(r: *mut ngx_http_request_t, trailers: &Head) {
-    for (name, value) in trailers.headers() {
+/// The exchange's request is live, and the trailers live as long as it.
+unsafe fn add_trailers(exchange: &Exchange, trailers: &Head) {
+    // SAFETY: the location's configuration outlives its requests.
+    let conf = unsafe { &*exchange.conf };
+    for (name, value) in trailers.headers().filter(|(name, _)| head::may_trail(name) && !conf.hides(name)) {
         // SAFETY: the caller's promise; what is pushed is not initialised.
         unsafe {
-            let trailer: *mut ngx_table_elt_t = ngx_list_push(&raw mut (*r).headers_out.trailers).cast();
+            let trailer: *mut ngx_table_elt_t = ngx_list_push(&raw mut (*exchange.r).headers_out.trailers).cast();
             if !trailer.is_null() {
                 let mut new: ngx_table_elt_t = mem::zeroed();
                 new.hash = 1;
@@ -434,7 +433,8 @@ pub unsafe extern "C" fn on_writable(r: *mut ngx_http_request_t) {
 unsafe fn writable(exchange: *mut Exchange) -> Next {
     // SAFETY: the caller's promise, for all that follows.
     unsafe {
-        if (*exchange).stage != Stage::Sending {
+        // Of a head that is all, the client may have got a part.
+        if !matches!((*exchange).stage, Stage::Sending | Stage::Discarding(Discard::Nothing)) {
             return Next::Wait;
         }
         let r = (*exchange).r;
@@ -466,7 +466,7 @@ pub unsafe fn redirect(exchange: *mut Exchange) {
     unsafe {
         let this = &mut *exchange;
         let r = this.r;
-        this.close();
+        this.part();
         let target = this
             .heads
             .iter()

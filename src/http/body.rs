@@ -2,8 +2,9 @@
 
 use nffi_core::buf::Buf;
 use nginx_sys::{
-    NGX_AGAIN, NGX_HTTP_SPECIAL_RESPONSE, ngx_add_timer, ngx_del_timer, ngx_handle_read_event, ngx_http_block_reading,
-    ngx_http_read_unbuffered_request_body, ngx_http_request_t, ngx_http_test_reading, ngx_int_t,
+    NGX_AGAIN, NGX_HTTP_SPECIAL_RESPONSE, ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_handle_read_event,
+    ngx_http_block_reading, ngx_http_read_unbuffered_request_body, ngx_http_request_t, ngx_http_test_reading,
+    ngx_int_t, ngx_post_event, ngx_posted_events, ngx_posted_next_events,
 };
 
 use super::{
@@ -12,6 +13,9 @@ use super::{
     nginx, request,
 };
 use crate::barrier::barrier;
+
+/// Bytes of one client after which others have their turn.
+pub const TURN: usize = 256 * 1024;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -37,10 +41,15 @@ pub unsafe fn watch_client(exchange: &Exchange) {
             return;
         }
         (*r).read_event_handler = Some(ngx_http_test_reading);
-        // With "listen ... deferred" nobody may have asked for events yet. What it could fail with shows
-        // elsewhere.
         if (*r).stream.is_null() {
-            ngx_handle_read_event((*(*r).connection).read, 0);
+            let read = (*(*r).connection).read;
+            // With "listen ... deferred" nobody may have asked for events yet. What it could fail with shows
+            // elsewhere.
+            ngx_handle_read_event(read, 0);
+            if (*read).pending_eof() != 0 {
+                // It has left already, and makes no other event.
+                ngx_post_event(read, &raw mut ngx_posted_events);
+            }
         }
     }
 }
@@ -55,19 +64,18 @@ pub unsafe fn pump(exchange: *mut Exchange) -> Next {
         let this = &mut *exchange;
         let r = this.r;
         let read = (*(*r).connection).read;
+        let mut turn = 0;
         loop {
-            match send_all(this) {
-                Err(()) => return Next::Fail(Failure::NoMemory),
-                Ok(true) if (*r).reading_body() != 0 => {
-                    this.body = State::Shut;
-                    this.rearm();
-                    if (*read).timer_set() != 0 {
-                        ngx_del_timer(read);
-                    }
-                    watch_client(this);
-                    return Next::Wait;
+            let Ok(Sent { bytes, shut }) = send_all(this) else { return Next::Fail(Failure::NoMemory) };
+            turn += bytes;
+            if shut && (*r).reading_body() != 0 {
+                this.body = State::Shut;
+                this.rearm();
+                if (*read).timer_set() != 0 {
+                    ngx_del_timer(read);
                 }
-                Ok(_) => {}
+                watch_client(this);
+                return Next::Wait;
             }
             if (*r).reading_body() == 0 {
                 this.body = State::Done;
@@ -82,23 +90,43 @@ pub unsafe fn pump(exchange: *mut Exchange) -> Next {
             if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t || rc == crate::ERROR {
                 return Next::Fail(Failure::Nginx(rc));
             }
-            if rc == NGX_AGAIN as ngx_int_t && (*(*r).request_body).bufs.is_null() {
-                // The client's time runs now, not the runtime's.
-                if (*read).timer_set() == 0 {
-                    ngx_add_timer(read, (*nginx::core_loc_conf(r)).client_body_timeout);
-                }
-                this.disarm();
+            let dry = rc == NGX_AGAIN as ngx_int_t && (*(*r).request_body).bufs.is_null();
+            if !dry && turn > TURN {
+                ngx_post_event(read, &raw mut ngx_posted_next_events);
+            }
+            if dry || turn > TURN {
+                wait_for_client(this, read);
                 return Next::Wait;
             }
         }
     }
 }
 
-/// Sends what nginx has read; `Ok(true)` where the window is shut now.
+/// The client's time runs now, not the runtime's.
+///
+/// # Safety
+/// The exchange's request is live, and `read` its connection's event.
+unsafe fn wait_for_client(exchange: &mut Exchange, read: *mut ngx_event_t) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*read).timer_set() == 0 {
+            ngx_add_timer(read, (*nginx::core_loc_conf(exchange.r)).client_body_timeout);
+        }
+    }
+    exchange.disarm();
+}
+
+struct Sent {
+    bytes: usize,
+    /// The runtime has a window of them unread.
+    shut: bool,
+}
+
+/// Sends what nginx has read. `Err`: there is no memory.
 ///
 /// # Safety
 /// The exchange's request is live.
-unsafe fn send_all(exchange: &mut Exchange) -> Result<bool, ()> {
+unsafe fn send_all(exchange: &mut Exchange) -> Result<Sent, ()> {
     // SAFETY: the caller's promise; nginx takes a buffer for consumed once pos is at its end, and links for
     // free once they are back in the pool.
     unsafe {
@@ -112,7 +140,8 @@ unsafe fn send_all(exchange: &mut Exchange) -> Result<bool, ()> {
             body.bufs = link.next;
             nginx::free_chain((*r).pool, link);
         }
-        Ok(!piece.is_empty() && exchange.send(Some(piece)))
+        let bytes = piece.len();
+        Ok(Sent { bytes, shut: bytes > 0 && exchange.send(Some(piece)) })
     }
 }
 

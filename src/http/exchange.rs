@@ -300,8 +300,18 @@ impl Exchange {
         Some(header)
     }
 
+    /// Parts the request from its task, and says so where its answer is not whole. Any number of times.
+    ///
+    /// # Safety
+    /// The exchange's request is live.
+    pub unsafe fn close(&mut self, status: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { failure::parted(self, status) };
+        self.part();
+    }
+
     /// Parts the request from its task; one that is under way is cancelled. Any number of times.
-    pub fn close(&mut self) {
+    pub fn part(&mut self) {
         self.disarm();
         if self.stage == Stage::Over {
             return;
@@ -359,6 +369,8 @@ pub enum Next {
     Wait,
     /// nginx's result: the request is over, as far as the exchange goes.
     Finalize(nginx_sys::ngx_int_t),
+    /// An error_page for this status.
+    Page(nginx_sys::ngx_int_t),
     Fail(Failure),
     /// To where X-Accel-Redirect said.
     Redirect,
@@ -375,7 +387,16 @@ pub unsafe fn go_on(exchange: *mut Exchange, next: Next) {
             Next::Wait => {}
             Next::Finalize(rc) => {
                 let r = (*exchange).r;
-                (*exchange).close();
+                let status = usize::try_from(rc).ok().filter(|rc| *rc != 0).unwrap_or((*r).headers_out.status);
+                (*exchange).close(status);
+                nginx_sys::ngx_http_finalize_request(r, rc);
+            }
+            Next::Page(status) => {
+                let r = (*exchange).r;
+                (*exchange).part();
+                // As ngx_http_finalize_request() does, but for two that it takes for nginx's own orders: 408 and 444 would
+                // get no page but a connection that is cut.
+                let rc = nginx_sys::ngx_http_special_response_handler(r, status);
                 nginx_sys::ngx_http_finalize_request(r, rc);
             }
             Next::Fail(failure) => failure::fail(exchange, failure),
@@ -437,7 +458,11 @@ unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
 /// The request ends, whoever ends it.
 unsafe extern "C" fn at_request_end(data: *mut c_void) {
     // SAFETY: set by new(); pools go after cleanups.
-    barrier((), || unsafe { (*data.cast::<Exchange>()).close() });
+    barrier((), || unsafe {
+        let this = &mut *data.cast::<Exchange>();
+        let main = (*this.r).main;
+        this.close((*main).headers_out.status);
+    });
 }
 
 const HANDLER: unsafe extern "C" fn(*mut c_void) = with_request_pool;
@@ -446,7 +471,7 @@ unsafe extern "C" fn with_request_pool(data: *mut c_void) {
     barrier((), || {
         // SAFETY: made by new(), and nginx calls this once.
         let mut exchange = unsafe { Box::from_raw(data.cast::<Exchange>()) };
-        exchange.close();
+        exchange.part();
         // SAFETY: no one looks at the buffers of a request that is gone.
         unsafe { answer::drop_pieces(&mut exchange) };
     });

@@ -28,6 +28,8 @@ pub enum Failure {
     /// It did what no answer is made of.
     Protocol(Cow<'static, str>),
     NoMemory,
+    /// What a request is made of was not to be had: which.
+    Lacking(&'static str),
     /// nginx has said why.
     Nginx(ngx_int_t),
 }
@@ -51,7 +53,7 @@ impl Failure {
             Self::Refused(Refusal::RequestTooLarge) => NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
             Self::Refused(_) => NGX_HTTP_SERVICE_UNAVAILABLE,
             Self::Runtime(..) | Self::Protocol(_) => NGX_HTTP_BAD_GATEWAY,
-            Self::NoMemory => NGX_HTTP_INTERNAL_SERVER_ERROR,
+            Self::NoMemory | Self::Lacking(_) => NGX_HTTP_INTERNAL_SERVER_ERROR,
             Self::Nginx(rc) => u32::try_from(*rc).unwrap_or(0),
         }
     }
@@ -66,6 +68,7 @@ impl Failure {
             }
             Self::Protocol(what) => format!("broke the protocol: {what}"),
             Self::NoMemory => "no memory".to_owned(),
+            Self::Lacking(what) => format!("gets nothing of a request: {what}"),
             Self::Nginx(_) => return None,
         })
     }
@@ -82,13 +85,17 @@ pub unsafe fn fail(exchange: *mut Exchange, failure: Failure) {
         let this = &mut *exchange;
         let r = this.r;
         let stage = this.stage;
-        if let Some(words) = failure.words(this.timeout) {
-            // An idle connection that was upgraded is no fault of anyone's.
-            let idle = stage == Stage::Upgraded && matches!(failure, Failure::Timeout);
+        if stage == Stage::Upgraded && matches!(failure, Failure::Timeout) {
+            // No fault of anyone's.
+            let words = format!("let its connection idle for {} ms (nffi_timeout), which is closed", this.timeout);
+            log(this, NGX_LOG_INFO, &words);
+        } else if let Some(words) = failure.words(this.timeout) {
             let words = if stage == Stage::Sending { words + "; the connection is cut" } else { words };
-            log(this, if idle { NGX_LOG_INFO } else { NGX_LOG_ERR }, &words);
+            log(this, NGX_LOG_ERR, &words);
+        } else {
+            parted(this, failure.status() as usize);
         }
-        this.close();
+        this.part();
         match stage {
             Stage::Sending | Stage::Upgraded => {
                 (*r).set_keepalive(0);
@@ -122,6 +129,23 @@ pub unsafe fn fail(exchange: *mut Exchange, failure: Failure) {
             }
         }
     }
+}
+
+/// Says that the request goes before its answer is whole, with the status that nginx gave it: nginx has said why, but
+/// knows no runtime. Says nothing where the answer is whole.
+///
+/// # Safety
+/// The exchange's request is live.
+pub unsafe fn parted(exchange: &Exchange, status: usize) {
+    let words = match exchange.stage {
+        Stage::Over => return,
+        Stage::Reading => format!("gets nothing of a request that ended with {status} while its body was read"),
+        _ if exchange.ended.is_some() => return,
+        _ => format!("is cancelled: the request ended with {status} before its answer did"),
+    };
+    let level = if status == NGX_HTTP_REQUEST_ENTITY_TOO_LARGE as usize { NGX_LOG_ERR } else { NGX_LOG_INFO };
+    // SAFETY: the caller's promise.
+    unsafe { log(exchange, level, &words) };
 }
 
 /// A line in the error log that names the runtime and the trace.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nffi_core::runtime::Runtime;
 use nginx_sys::{
-    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_LOG_ERR, ngx_http_block_reading,
+    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, NGX_HTTP_SPECIAL_RESPONSE, NGX_LOG_ERR, ngx_http_block_reading,
     ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
 };
 
@@ -43,10 +43,38 @@ pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
             }
             let rc = ngx_http_read_client_request_body(r, Some(on_body));
             if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
+                if let Some(exchange) = Exchange::of(r) {
+                    (*exchange).close(rc.cast_unsigned());
+                }
                 return rc;
             }
             NGX_DONE as ngx_int_t
         }
+    })
+}
+
+/// Names the runtime of a request that nginx has refused before any content handler, for the Content-Length
+/// of its body. Runs on: event loop, in the log phase.
+pub unsafe extern "C" fn log_too_large(r: *mut ngx_http_request_t) -> ngx_int_t {
+    barrier(crate::OK, || {
+        // SAFETY: nginx passes a live request.
+        unsafe {
+            if (*r).headers_out.status != NGX_HTTP_REQUEST_ENTITY_TOO_LARGE as usize || Exchange::latest(r).is_some() {
+                return crate::OK;
+            }
+            let conf: *const LocConf = nginx::loc_conf(r, &raw const crate::ngx_http_nffi_module);
+            if let Some(name) = (*conf).pass.as_ref().and_then(|pass| pass.of(r)) {
+                let name = String::from_utf8_lossy(name);
+                errlog::write(
+                    (*(*r).connection).log,
+                    NGX_LOG_ERR as _,
+                    format_args!(
+                        "nffi runtime \"{name}\" gets nothing of a request that ended with 413 (client_max_body_size)"
+                    ),
+                );
+            }
+        }
+        crate::OK
     })
 }
 
@@ -75,10 +103,7 @@ unsafe fn submit(exchange: *mut Exchange) -> Next {
     unsafe {
         let ready = match request::ready(exchange) {
             Ok(ready) => ready,
-            Err(why) => {
-                super::failure::log(&*exchange, NGX_LOG_ERR, why);
-                return Next::Fail(Failure::Nginx(FAILED));
-            }
+            Err(what) => return Next::Fail(Failure::Lacking(what)),
         };
         let this = &mut *exchange;
         let r = this.r;

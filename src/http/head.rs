@@ -35,6 +35,26 @@ const ACCEL: [&[u8]; 5] =
 const KEPT: [&[u8]; 6] =
     [b"content-type", b"set-cookie", b"content-disposition", b"cache-control", b"expires", b"accept-ranges"];
 
+/// No trailer: who forwards an answer must know it before the body (RFC 9110, section 6.5.1), or it is none of a
+/// client's business.
+const BEFORE_BODY: [&[u8]; 10] = [
+    b"content-length",
+    b"content-type",
+    b"content-encoding",
+    b"content-range",
+    b"trailer",
+    b"te",
+    b"host",
+    b"set-cookie",
+    b"location",
+    b"www-authenticate",
+];
+
+/// May this be a trailer?
+pub fn may_trail(name: &[u8]) -> bool {
+    ![&HOP_BY_HOP[..], &ACCEL, &BEFORE_BODY].iter().any(|names| is_one_of(name, names))
+}
+
 fn is_one_of(name: &[u8], names: &[&[u8]]) -> bool {
     names.iter().any(|known| name.eq_ignore_ascii_case(known))
 }

@@ -47,26 +47,22 @@ pub unsafe fn ready(exchange: *mut Exchange) -> Result<Ready, &'static str> {
         let request = &*r;
         let connection = &mut *request.connection;
         let body = body_of(r)?;
-        // A subrequest has its parent's headers, but not its body. Nor has an error page what another runtime
-        // was sent piece by piece.
         let is_main = std::ptr::eq(r, request.main);
-        let had_body = request.headers_in.content_length_n > 0 || request.headers_in.chunked() != 0;
-        let keeps_length = body.length != 0 || (is_main && !had_body);
 
         let mut headers = Vec::with_capacity(32);
-        let mut traceparent = None;
+        let mut traceparents = Vec::new();
         nginx::each_header(&request.headers_in.headers, |name, value| {
-            if !keeps_length
-                && (name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding"))
-            {
+            if !tells_body(name, value, body.length) {
                 return;
             }
             if name.eq_ignore_ascii_case(b"traceparent") {
-                traceparent = Some(value);
+                traceparents.push(value);
             }
             headers.push((name, value));
         });
-        let made = (*exchange).set_trace(traceparent);
+        // Of several nobody knows which is meant.
+        let given = if let [one] = traceparents[..] { Some(one) } else { None };
+        let made = (*exchange).set_trace(given);
         if let Some(made) = &made {
             headers.retain(|(name, _)| !name.eq_ignore_ascii_case(b"traceparent"));
             headers.push((b"traceparent", made.as_bytes()));
@@ -186,6 +182,15 @@ pub unsafe fn memory_of<'a>(buf: &ngx_buf_t) -> &'a [u8] {
     }
     // SAFETY: nginx's buffers hold pos up to last.
     unsafe { slice::from_raw_parts(buf.pos, buf.last.offset_from(buf.pos).cast_unsigned()) }
+}
+
+/// A header about a body is left out where there is another body, or none: a subrequest has its parent's headers,
+/// but not its body, nor has a request whose body was discarded, or went to another runtime piece by piece.
+fn tells_body(name: &[u8], value: &[u8], length: i64) -> bool {
+    if name.eq_ignore_ascii_case(b"content-length") {
+        return std::str::from_utf8(value).is_ok_and(|text| text.parse() == Ok(length));
+    }
+    length != 0 || !name.eq_ignore_ascii_case(b"transfer-encoding")
 }
 
 fn wants_upgrade(headers: &[(&[u8], &[u8])]) -> bool {

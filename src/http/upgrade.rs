@@ -12,10 +12,12 @@ use nffi_core::{
 use nginx_sys::{
     NGX_AGAIN, NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_FLUSH, NGX_OK, ngx_add_timer, ngx_connection_t,
     ngx_del_timer, ngx_handle_read_event, ngx_handle_write_event, ngx_http_output_filter, ngx_http_request_t,
-    ngx_http_send_header, ngx_http_send_special, ngx_int_t, ngx_tcp_nodelay, ngx_uint_t,
+    ngx_http_send_header, ngx_http_send_special, ngx_int_t, ngx_post_event, ngx_posted_next_events, ngx_tcp_nodelay,
+    ngx_uint_t,
 };
 
 use super::{
+    body::TURN,
     conf::status,
     exchange::{Exchange, Next, Stage, go_on},
     failure::Failure,
@@ -26,8 +28,6 @@ use crate::barrier::barrier;
 const FAILED: ngx_int_t = NGX_ERROR as ngx_int_t;
 /// Read at once; most WebSocket messages fit.
 const READ: usize = 16 * 1024;
-/// Bytes of one client after which others have their turn.
-const TURN: usize = 256 * 1024;
 
 #[derive(Debug, Default)]
 pub struct State {
@@ -231,7 +231,7 @@ unsafe fn receive(this: &mut Exchange) -> Next {
             push(this, Some(piece));
             turn += n;
             if turn > TURN {
-                nginx_sys::ngx_post_event(read, &raw mut nginx_sys::ngx_posted_next_events);
+                ngx_post_event(read, &raw mut ngx_posted_next_events);
                 break;
             }
         }

@@ -280,9 +280,44 @@ def deferred(checks):
     checks.check(wait_for(lambda: report(nginx)["cancels"] > before, 5), "listen ... deferred: CANCEL")
 
 
+def gone_at_once(checks, nginx):
+    """Clients that leave in the moment in which they ask: no event follows."""
+    asks = [("/sleep", b""), ("/off/sleep", b"x" * 100), ("/off/sleep", b"x" * 90000)]  # the last: more than a window
+    for path, body in asks:
+        before, calls = report(nginx)["cancels"], nginx.runtime("http")["calls"]
+        for _ in range(20):
+            c = Raw(nginx.port)
+            c.ask(path, "POST" if body else "GET", body=body)
+            c.close()
+        wait_for(lambda: nginx.runtime("http")["calls"] >= calls + 20, 5)  # and those that were told so at once
+        checks.check(idle(nginx), f"{path} and {len(body)} bytes: each is over", report(nginx)["cancels"] - before)
+
+
+def long_heads(checks):
+    """A head that the connection does not hold, and nothing after it for a while."""
+    heads = "".join(f"add_header X-{i} {'x' * 4000};" for i in range(100))
+    long = f"location /long/ {{ nffi_pass http; {heads} }} location /longshort/ {{ nffi_pass http; send_timeout 1s; {heads} }}"
+    nginx = serve(checks, long, listen="sndbuf=8k")
+    for method, path in (("HEAD", "/flush?ms=8000"), ("GET", "/flush?ms=8000&code=204")):
+        with Raw(nginx.port, receive=4096, timeout=5) as c:
+            c.ask("/long" + path, method)
+            time.sleep(0.2)
+            try:
+                head = c.until(b"\r\n\r\n")
+            except OSError as error:
+                head = str(error).encode()
+            checks.check(len(head) > 400000, f"{method} {path}: the head is whole before the runtime is done", len(head), head[-80:])
+    before = report(nginx)["cancels"]
+    with Raw(nginx.port, receive=4096, timeout=20) as c:
+        c.ask("/longshort/pause?n=1&size=1&ms=15000", "HEAD")
+        checks.check(wait_for(lambda: report(nginx)["cancels"] > before, 5), "a client that takes none of it: send_timeout")
+    checks.check(idle(nginx, 20), "idle")
+
+
 def body(checks, scale):
     nginx = serve(checks, SERVER)
-    each(checks, (bodies, nginx), (patience, nginx), (pipelining, nginx), (torn, nginx), (early, nginx), (upgrades, nginx), (deferred,))
+    each(checks, (bodies, nginx), (patience, nginx), (pipelining, nginx), (torn, nginx), (early, nginx), (upgrades, nginx),
+         (gone_at_once, nginx), (long_heads,), (deferred,))
     expected = (r'nffi runtime "http" (failed|timed out)', "client sent invalid chunked body")
     checks.check(not nginx.bad_lines(*expected), "the error log is silent",
                  nginx.bad_lines(*expected)[:3])
