@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use nffi_core::runtime::Runtime;
 use nginx_sys::{
-    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, NGX_HTTP_SPECIAL_RESPONSE, NGX_LOG_ERR, ngx_http_block_reading,
-    ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
+    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, NGX_HTTP_SPECIAL_RESPONSE,
+    NGX_LOG_ERR, ngx_http_block_reading, ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
 };
 
 use super::{
