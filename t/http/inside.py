@@ -165,13 +165,38 @@ def chunks(checks, nginx):
     checks.check(grown[1] - grown[0] < 4000, "memory stays as it is", grown)
 
 
+def unloaded(checks):
+    """A runtime that is unloaded finishes what it has, and gets nothing more."""
+    unload = 'content_by_lua_block { ngx.say(require("resty.nffi").get("http"):unload()) }'
+    nginx = serve(checks, f"location = /unload {{ {unload} }}")
+    asked = []
+    for path, wanted in [("/sleep?ms=600", 6), ("/stream?n=6&size=100000&ms=100", 600000), ("/flush?ms=600", 6), ("/upgrade", None)]:
+        c = Raw(nginx.port)
+        c.ask(path, headers="" if wanted else "Connection: Upgrade\r\nUpgrade: echo\r\n")
+        asked.append((c, wanted))
+    upgraded = asked[-1][0]
+    upgraded.head()
+    wait_for(lambda: nginx.runtime("http")["in_flight"] == len(asked), 5)
+    checks.check(nginx.get("/unload") == (200, b"true\n"), "unload")
+    checks.check(nginx.get("/hello")[0] == 503, "a new request: 503")
+    for c, wanted in asked:
+        if wanted:
+            status, _, body = c.answer()
+            checks.check((status, len(body)) == (200, wanted), "what it has is answered", status, len(body))
+    upgraded.send("still")
+    checks.check(upgraded.exactly(5) == b"still", "an upgraded connection stays")
+    upgraded.close()
+    checks.check(nginx.log_has('nffi runtime "http" has stopped', 10), "then it is stopped")
+    checks.check(nginx.get("/hello")[0] == 503 and nginx.get("/control")[0] == 200, "the worker goes on")
+
+
 def body(checks, scale):
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         cert, key = certificate(pathlib.Path(folder))
         nginx = serve(checks, SERVER.format(tls=port, cert=cert, key=key), main="thread_pool default threads=4;",
                       http=f"nffi_runtime narrow {FIXTURES}/libhttp.so {{ max_response 100k; other yes; }}")
-        each(checks, (subrequests, nginx), (error_page, nginx), (filters, nginx), (records, port, context(cert)), (chunks, nginx))
+        each(checks, (subrequests, nginx), (error_page, nginx), (filters, nginx), (records, port, context(cert)), (chunks, nginx), (unloaded,))
         expected = (r'nffi runtime "http" (failed|timed out)',)
         checks.check(not nginx.bad_lines(*expected), "the error log is silent", nginx.bad_lines(*expected)[:3])
 
