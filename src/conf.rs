@@ -8,7 +8,8 @@ mod check;
 use std::{
     ffi::{c_char, c_void},
     path::PathBuf,
-    ptr, slice,
+    ptr::{self, NonNull},
+    slice,
     sync::OnceLock,
 };
 
@@ -17,10 +18,10 @@ use nginx_sys::{
     NGX_CONF_BLOCK, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_LOG_EMERG,
     NGX_LOG_WARN, ngx_array_push, ngx_command_t, ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
     ngx_http_conf_ctx_t, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_module,
-    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_int_t, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t,
+    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_int_t, ngx_pool_cleanup_add, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
 };
 
-use crate::{barrier::barrier, errlog, sink};
+use crate::{barrier::barrier, errlog, metrics, sink};
 
 /// What the http block says.
 #[derive(Debug, Default)]
@@ -29,6 +30,9 @@ pub struct MainConf {
     sink: Option<sink::Choice>,
     /// Runtimes that locations name, and where.
     expected: Vec<(String, String)>,
+    zone: Option<NonNull<ngx_shm_zone_t>>,
+    /// Where the first location is that shows what is counted.
+    status: Option<String>,
 }
 
 pub const fn name(bytes: &'static [u8]) -> ngx_str_t {
@@ -37,10 +41,13 @@ pub const fn name(bytes: &'static [u8]) -> ngx_str_t {
 }
 
 /// nginx wants them mutable; it does not write to them.
-pub static mut COMMANDS: [ngx_command_t; 12] = all_commands();
+pub static mut COMMANDS: [ngx_command_t; COUNT] = all_commands();
 
-const fn all_commands() -> [ngx_command_t; 12] {
-    let mut all = [const { ngx_command_t::empty() }; 12];
+/// The last is empty.
+const COUNT: usize = OF_HTTP.len() + crate::http::conf::COMMANDS.len() + 1;
+
+const fn all_commands() -> [ngx_command_t; COUNT] {
+    let mut all = [const { ngx_command_t::empty() }; COUNT];
     let mut n = 0;
     while n < OF_HTTP.len() {
         all[n] = OF_HTTP[n];
@@ -53,7 +60,7 @@ const fn all_commands() -> [ngx_command_t; 12] {
     all
 }
 
-const OF_HTTP: [ngx_command_t; 2] = [
+const OF_HTTP: [ngx_command_t; 3] = [
     ngx_command_t {
         name: name(b"nffi_runtime\0"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_BLOCK | NGX_CONF_TAKE2) as ngx_uint_t,
@@ -66,6 +73,14 @@ const OF_HTTP: [ngx_command_t; 2] = [
         name: name(b"nffi_done_sink\0"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
         set: Some(set_done_sink),
+        conf: NGX_HTTP_MAIN_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t {
+        name: name(b"nffi_zone\0"),
+        type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2) as ngx_uint_t,
+        set: Some(set_zone),
         conf: NGX_HTTP_MAIN_CONF_OFFSET,
         offset: 0,
         post: ptr::null_mut(),
@@ -166,17 +181,39 @@ pub unsafe fn in_pool<T>(cf: *mut ngx_conf_t, value: T) -> *mut c_void {
 /// # Safety
 /// `cf` is nginx's, inside the http block.
 pub unsafe fn expect_runtime(cf: *mut ngx_conf_t, name: &str) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if let Some(conf) = main_conf(cf) {
+            (*conf).expected.push((name.to_owned(), place(cf)));
+        }
+    }
+}
+
+/// A location shows what is counted. Runs on: a directive's handler.
+///
+/// # Safety
+/// As for [`expect_runtime`].
+pub unsafe fn expect_zone(cf: *mut ngx_conf_t) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if let Some(conf) = main_conf(cf) {
+            (*conf).status.get_or_insert_with(|| place(cf));
+        }
+    }
+}
+
+/// Where in the configuration nginx is now, to be said after a directive's name.
+///
+/// # Safety
+/// As for [`expect_runtime`].
+unsafe fn place(cf: *mut ngx_conf_t) -> String {
     // SAFETY: the caller's promise; the file's name is nginx's own.
     unsafe {
         let file = (*cf).conf_file;
-        let place = if file.is_null() {
-            String::new()
-        } else {
-            format!(" in {}:{}", path_of(&(*file).file.name).display(), (*file).line)
-        };
-        if let Some(conf) = main_conf(cf) {
-            (*conf).expected.push((name.to_owned(), place));
+        if file.is_null() {
+            return String::new();
         }
+        format!(" in {}:{}", path_of(&(*file).file.name).display(), (*file).line)
     }
 }
 
@@ -200,6 +237,12 @@ pub unsafe extern "C" fn finish(cf: *mut ngx_conf_t) -> ngx_int_t {
         }
         // SAFETY: nginx passes its own, with the context of the http block.
         let Some(conf) = (unsafe { main_conf(cf).map(|conf| &*conf) }) else { return crate::OK };
+        if let (Some(place), None) = (&conf.status, conf.zone) {
+            let message =
+                format!("nffi_status{place}: there is nothing to show without an \"nffi_zone NAME SIZE;\" in http");
+            errlog::conf(cf, NGX_LOG_EMERG as _, format_args!("{message}"));
+            return crate::ERROR;
+        }
         let known: Vec<&str> = conf.runtimes.iter().map(|spec| spec.name.as_str()).collect();
         let Some((name, place)) = conf.expected.iter().find(|(name, _)| !known.contains(&name.as_str())) else {
             return crate::OK;
@@ -226,7 +269,7 @@ unsafe fn add_log_handler(cf: *mut ngx_conf_t) -> Option<()> {
             (*(*ctx).main_conf.add((&raw const ngx_http_core_module).read().ctx_index)).cast();
         let handlers = &raw mut (*core).phases[ngx_http_phases_NGX_HTTP_LOG_PHASE as usize].handlers;
         let handler: *mut ngx_http_handler_pt = ngx_array_push(handlers).cast();
-        (!handler.is_null()).then(|| handler.write(Some(crate::http::log_too_large)))
+        (!handler.is_null()).then(|| handler.write(Some(crate::http::log)))
     }
 }
 
@@ -270,6 +313,26 @@ unsafe extern "C" fn set_done_sink(cf: *mut ngx_conf_t, _: *mut ngx_command_t, c
         Ok(())
     });
     report(cf, result)
+}
+
+unsafe extern "C" fn set_zone(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    barrier(CONF_ERROR, || {
+        // SAFETY: as in set_runtime; nginx has counted the arguments.
+        let result = unsafe {
+            let conf = &mut *conf.cast::<MainConf>();
+            let words: *const ngx_str_t = (*(*cf).args).elts.cast();
+            if conf.zone.is_some() {
+                Err("\"nffi_zone\" directive is duplicate".to_owned())
+            } else {
+                metrics::zone::declare(cf, *words.add(1), *words.add(2)).map(|zone| conf.zone = Some(zone))
+            }
+        };
+        match result {
+            // Said already, by nginx.
+            Err(said) if said.is_empty() => CONF_ERROR,
+            result => report(cf, result),
+        }
+    })
 }
 
 /// Says in the log which variables runtimes want from nginx that it does not hand on. No error: this
@@ -319,6 +382,12 @@ unsafe fn of_cycle<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
         let ctx = ctx.as_ref()?;
         (*ctx.main_conf.add(crate::ngx_http_nffi_module.ctx_index)).cast::<MainConf>().as_ref()
     }
+}
+
+/// The zone of the running configuration. Runs on: event loop.
+pub fn zone() -> Option<NonNull<ngx_shm_zone_t>> {
+    // SAFETY: the worker's cycle.
+    unsafe { of_cycle(ngx_cycle) }?.zone
 }
 
 /// What the running configuration declares. Runs on: event loop.

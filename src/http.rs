@@ -12,7 +12,7 @@
 //! 4. After a 101 the connection is the runtime's: [`upgrade`].
 //! 5. What goes wrong becomes a status, or a cut connection, and a line in the log: [`failure`].
 //!
-//! [`conf`] has the directives, [`variables`] what access logs can show.
+//! [`conf`] has the directives, [`variables`] what access logs can show, [`log`] what is written when a request is over.
 
 mod answer;
 mod body;
@@ -21,13 +21,14 @@ mod exchange;
 mod failure;
 mod handler;
 mod head;
-mod nginx;
+mod log;
 mod request;
 mod upgrade;
 mod variables;
 
 pub use self::{
+    conf::{LocConf, status},
     exchange::{Exchanges, deliver, is_exchange},
-    handler::log_too_large,
+    log::handle as log,
     variables::add as add_variables,
 };

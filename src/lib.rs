@@ -26,6 +26,8 @@ mod events;
 mod http;
 mod lua;
 mod luajit;
+mod metrics;
+mod nginx;
 mod owner;
 mod process;
 mod seed;

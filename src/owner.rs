@@ -20,7 +20,6 @@ const POOLED: usize = 4096;
 #[derive(Debug)]
 pub struct Call {
     sem: Sema,
-    pub runtime: u32,
     pub task: u64,
     outcome: Option<Outcome>,
     /// The sweep that first saw it posted and not taken; 0: none.
@@ -217,9 +216,9 @@ impl Owners {
     // ---- calls -------------------------------------------------------------------------------
 
     /// Puts the running coroutine to sleep for a call. It must yield, whatever comes next.
-    pub fn sleep_for_call(&mut self, r: *mut ngx_http_request_t, timeout: i32, runtime: u32) -> Result<u32, String> {
+    pub fn sleep_for_call(&mut self, r: *mut ngx_http_request_t, timeout: i32) -> Result<u32, String> {
         let sem = self.sleep(r, timeout)?;
-        Ok(self.add(Owner::Call(Call { sem, runtime, task: 0, outcome: None, seen: 0 })))
+        Ok(self.add(Owner::Call(Call { sem, task: 0, outcome: None, seen: 0 })))
     }
 
     /// The task that a call waits for.

@@ -30,6 +30,7 @@ use crate::{
     conf, errlog,
     events::Event,
     http::{self, Exchanges},
+    metrics::Metrics,
     owner::{Owners, Side},
     process,
     seed::Seed,
@@ -67,6 +68,8 @@ pub struct Worker {
     pub loaded: HashMap<(PathBuf, Vec<u8>), u32>,
     /// What has the ABI of lua-resty-ffi.
     pub seed: Seed,
+    /// Where there is an nffi_zone.
+    pub metrics: Option<Metrics>,
     /// Names that the master was told.
     named: HashSet<String>,
     /// Answers and messages that Lua may still be copying.
@@ -138,6 +141,7 @@ impl Worker {
             declared: HashMap::new(),
             loaded: HashMap::new(),
             seed: Seed::default(),
+            metrics: None,
             named: HashSet::new(),
             kept: Default::default(),
             news: Vec::new(),
@@ -150,6 +154,7 @@ impl Worker {
             rounds: 0,
             exiting_since: None,
         };
+        worker.metrics = Metrics::start(&mut worker.dispatch);
         // Before any runtime has a thread: nobody else may look at the environment while it changes.
         for spec in &specs {
             // SAFETY: nginx's own threads, if there are any, leave the environment alone.
@@ -198,6 +203,12 @@ impl Worker {
 
     pub fn cancel(&mut self, task: u64) {
         self.dispatch.cancel(task);
+        self.after();
+    }
+
+    /// The same where the caller has waited for too long.
+    pub fn time_out(&mut self, task: u64) {
+        self.dispatch.time_out(task);
         self.after();
     }
 
@@ -367,7 +378,15 @@ impl Worker {
         self.gone = gone;
         // Nobody hands out news now.
         self.exchanges.rested();
+        self.report();
         self.after();
+    }
+
+    /// Hands over what was counted since the last time.
+    pub fn report(&mut self) {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.report(&mut self.dispatch);
+        }
     }
 
     /// The last thing: STOP to all runtimes, and a bounded wait.
@@ -401,6 +420,9 @@ impl Worker {
                     ),
                 );
             }
+        }
+        if let Some(mut metrics) = self.metrics.take() {
+            metrics.leave(&mut self.dispatch);
         }
         if let Some(owners) = self.owners.take() {
             owners.destroy();

@@ -24,9 +24,9 @@ use super::{
     exchange::{Discard, Exchange, Next, Stage, go_on},
     failure::Failure,
     head::{self, Verdict},
-    nginx, upgrade,
+    upgrade,
 };
-use crate::barrier::barrier;
+use crate::{barrier::barrier, nginx};
 
 const FAILED: ngx_int_t = NGX_ERROR as ngx_int_t;
 

@@ -10,9 +10,9 @@ use nginx_sys::{
 use super::{
     exchange::{Exchange, Next, go_on},
     failure::Failure,
-    nginx, request,
+    request,
 };
-use crate::barrier::barrier;
+use crate::{barrier::barrier, nginx};
 
 /// Bytes of one client after which others have their turn.
 pub const TURN: usize = 256 * 1024;

@@ -7,17 +7,19 @@ use std::{
 };
 
 use nginx_sys::{
-    NGX_CONF_FLAG, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LIF_CONF, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF,
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_SRV_CONF, ngx_command_t, ngx_conf_t,
-    ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value, ngx_http_complex_value_t,
-    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t, ngx_int_t, ngx_parse_size,
-    ngx_parse_time, ngx_pcalloc, ngx_str_t, ngx_uint_t,
+    NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LIF_CONF, NGX_HTTP_LMT_CONF,
+    NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_SRV_CONF, ngx_command_t,
+    ngx_conf_open_file, ngx_conf_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
+    ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t,
+    ngx_http_core_module, ngx_http_request_t, ngx_int_t, ngx_parse_size, ngx_parse_time, ngx_pcalloc, ngx_str_t,
+    ngx_uint_t,
 };
 
-use super::{handler, nginx};
+use super::{handler, log::Slow};
 use crate::{
     barrier::barrier,
     conf::{CONF_ERROR, CONF_OK, name, report, words},
+    nginx,
 };
 
 /// The default of `nffi_window`, in bytes.
@@ -81,6 +83,9 @@ pub struct LocConf {
     intercept_errors: Option<bool>,
     ignore_client_abort: Option<bool>,
     params: Option<Vec<(Vec<u8>, Value)>>,
+    slow_log: Option<Option<Slow>>,
+    /// Of nffi_status: with the seed's names besides.
+    gojinn_names: Option<bool>,
 }
 
 impl LocConf {
@@ -113,6 +118,14 @@ impl LocConf {
         self.ignore_client_abort.unwrap_or(false)
     }
 
+    pub fn slow_log(&self) -> Option<Slow> {
+        self.slow_log.flatten()
+    }
+
+    pub fn gojinn_names(&self) -> bool {
+        self.gojinn_names.unwrap_or(false)
+    }
+
     pub fn params(&self) -> &[(Vec<u8>, Value)] {
         self.params.as_deref().unwrap_or_default()
     }
@@ -123,6 +136,7 @@ impl LocConf {
         self.window = self.window.or(from.window);
         self.intercept_errors = self.intercept_errors.or(from.intercept_errors);
         self.ignore_client_abort = self.ignore_client_abort.or(from.ignore_client_abort);
+        self.slow_log = self.slow_log.or(from.slow_log);
         if self.prefix.is_none() {
             self.prefix.clone_from(&from.prefix);
         }
@@ -138,6 +152,7 @@ impl LocConf {
 // ---- nginx's tables ---------------------------------------------------------------------------
 
 const ANYWHERE: u32 = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF;
+const PLACE: u32 = NGX_HTTP_LOC_CONF | NGX_HTTP_LIF_CONF;
 const PASS: u32 = NGX_HTTP_LOC_CONF | NGX_HTTP_LIF_CONF | NGX_HTTP_LMT_CONF;
 
 type Set = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
@@ -154,7 +169,7 @@ const fn command(directive: &'static [u8], type_: u32, set: Set) -> ngx_command_
 }
 
 /// One row of the module's table for each directive.
-pub const COMMANDS: [ngx_command_t; 9] = [
+pub const COMMANDS: [ngx_command_t; 11] = [
     command(b"nffi_pass\0", PASS | NGX_CONF_TAKE1, set_pass),
     command(b"nffi_timeout\0", ANYWHERE | NGX_CONF_TAKE1, set_timeout),
     command(b"nffi_request_buffering\0", ANYWHERE | NGX_CONF_FLAG, set_request_buffering),
@@ -164,6 +179,8 @@ pub const COMMANDS: [ngx_command_t; 9] = [
     command(b"nffi_intercept_errors\0", ANYWHERE | NGX_CONF_FLAG, set_intercept_errors),
     command(b"nffi_ignore_client_abort\0", ANYWHERE | NGX_CONF_FLAG, set_ignore_client_abort),
     command(b"nffi_param\0", ANYWHERE | NGX_CONF_TAKE2, set_param),
+    command(b"nffi_slow_log\0", ANYWHERE | NGX_CONF_TAKE1 | NGX_CONF_TAKE2, set_slow_log),
+    command(b"nffi_status\0", PLACE | NGX_CONF_NOARGS | NGX_CONF_TAKE1, set_status),
 ];
 
 /// create_loc_conf: nginx's pool owns the result.
@@ -331,6 +348,62 @@ unsafe extern "C" fn set_param(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf:
             Err(said) if said.is_empty() => CONF_ERROR,
             result => report(cf, result),
         }
+    })
+}
+
+unsafe extern "C" fn set_slow_log(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    barrier(CONF_ERROR, || {
+        // SAFETY: as above; nginx has counted the arguments, and keeps the name.
+        let result = unsafe {
+            let conf = &mut *conf.cast::<LocConf>();
+            words(cf).and_then(|words| {
+                let raw = |n: usize| *(*(*cf).args).elts.cast::<ngx_str_t>().add(n);
+                if conf.slow_log.is_some() {
+                    return Err("\"nffi_slow_log\" directive is duplicate".to_owned());
+                }
+                conf.slow_log = Some(match words.get(2) {
+                    None if words[1] == "off" => None,
+                    None => return Err("\"nffi_slow_log\": a file and a time, or off".to_owned()),
+                    Some(text) => {
+                        let threshold = time(text, raw(2))
+                            .map_err(|why| format!("invalid value \"{text}\" in \"nffi_slow_log\": {why}"))?;
+                        let mut path = raw(1);
+                        let file = ngx_conf_open_file((*cf).cycle, &raw mut path);
+                        if file.is_null() {
+                            return Err("\"nffi_slow_log\": no memory".to_owned());
+                        }
+                        Some(Slow { file, threshold })
+                    }
+                });
+                Ok(())
+            })
+        };
+        report(cf, result)
+    })
+}
+
+unsafe extern "C" fn set_status(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    barrier(CONF_ERROR, || {
+        // SAFETY: as above.
+        let result = unsafe {
+            let conf = &mut *conf.cast::<LocConf>();
+            words(cf).and_then(|words| {
+                if conf.gojinn_names.is_some() {
+                    return Err("\"nffi_status\" directive is duplicate".to_owned());
+                }
+                conf.gojinn_names = Some(match words.get(1).map(String::as_str) {
+                    None | Some("gojinn_names=off") => false,
+                    Some("gojinn_names=on") => true,
+                    Some(other) => {
+                        return Err(format!("invalid value \"{other}\" in \"nffi_status\": gojinn_names=on or off"));
+                    }
+                });
+                crate::conf::expect_zone(cf);
+                (*core_loc_conf(cf)).handler = Some(crate::metrics::status);
+                Ok(())
+            })
+        };
+        report(cf, result)
     })
 }
 

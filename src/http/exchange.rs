@@ -10,7 +10,7 @@ use std::{
 use nffi_core::{
     buf::Buf,
     dispatch::{News, Outcome, Refusal, Submission},
-    http::{Head, Http},
+    http::Head,
     pipe::{Piece, Pieces},
     queue::monotonic_ns,
     runtime::Runtime,
@@ -21,8 +21,8 @@ use nginx_sys::{
     ngx_msec_t, ngx_pool_cleanup_add,
 };
 
-use super::{answer, answer::OutBuf, body, conf::LocConf, failure, failure::Failure, nginx, upgrade};
-use crate::{barrier::barrier, worker};
+use super::{answer, answer::OutBuf, body, conf::LocConf, failure, failure::Failure, request::Ready, upgrade};
+use crate::{barrier::barrier, nginx, worker};
 
 /// Marks an owner's number as that of an exchange.
 const OWNER: u32 = 1 << 30;
@@ -229,7 +229,8 @@ impl Exchange {
     }
 
     /// Puts the request on the runtime's queue.
-    pub fn submit(&mut self, block: Buf, mut http: Http, more: bool) -> Result<(), Refusal> {
+    pub fn submit(&mut self, ready: Ready) -> Result<(), Refusal> {
+        let Ready { block, mut http, more, bytes } = ready;
         // SAFETY: the location's configuration outlives its requests.
         http.window = unsafe { (*self.conf).window() };
         if more {
@@ -247,7 +248,9 @@ impl Exchange {
             submission.pieces = self.pieces.clone();
             submission.more = more;
             submission.http = Some(Box::new(http));
+            submission.bytes = bytes;
             self.times.submitted = monotonic_ns();
+            submission.submitted = self.times.submitted;
             self.task = worker.submit(self.runtime.number, submission);
             self.stage = Stage::Waiting;
             Ok(())
@@ -310,6 +313,11 @@ impl Exchange {
         self.part();
     }
 
+    /// Parts the request from its task, whose time is over. Runs before [`part`](Self::part).
+    pub fn time_out(&mut self) {
+        worker::with(|worker| worker.time_out(self.task));
+    }
+
     /// Parts the request from its task; one that is under way is cancelled. Any number of times.
     pub fn part(&mut self) {
         self.disarm();
@@ -324,8 +332,11 @@ impl Exchange {
                 worker.exchanges.remove(number);
             }
             let polled = worker.dispatch.polled(task);
-            if task != 0 && running {
-                worker.cancel(task);
+            if task != 0 {
+                worker.dispatch.count_http(self.runtime.number, self.status, self.bytes);
+                if running {
+                    worker.cancel(task);
+                }
             }
             polled
         });

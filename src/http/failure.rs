@@ -6,14 +6,11 @@ use nffi_core::dispatch::{Outcome, Refusal};
 use nginx_sys::{
     NGX_ERROR, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR,
     NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_LOG_ERR, NGX_LOG_INFO, NGX_OK,
-    ngx_http_clean_header, ngx_http_finalize_request, ngx_http_request_t, ngx_int_t, ngx_list_push, ngx_table_elt_t,
+    ngx_http_clean_header, ngx_http_finalize_request, ngx_int_t,
 };
 
-use super::{
-    exchange::{Discard, Exchange, Stage},
-    nginx,
-};
-use crate::errlog;
+use super::exchange::{Discard, Exchange, Stage};
+use crate::{errlog, nginx};
 
 /// Seconds after which a client may try again where the queue was full.
 const RETRY_AFTER: &[u8] = b"1";
@@ -85,6 +82,9 @@ pub unsafe fn fail(exchange: *mut Exchange, failure: Failure) {
         let this = &mut *exchange;
         let r = this.r;
         let stage = this.stage;
+        if matches!(failure, Failure::Timeout) {
+            this.time_out();
+        }
         if stage == Stage::Upgraded && matches!(failure, Failure::Timeout) {
             // No fault of anyone's.
             let words = format!("let its connection idle for {} ms (nffi_timeout), which is closed", this.timeout);
@@ -119,7 +119,7 @@ pub unsafe fn fail(exchange: *mut Exchange, failure: Failure) {
                     ngx_http_clean_header(r);
                 }
                 if matches!(failure, Failure::Refused(Refusal::QueueFull)) {
-                    add_header(r, b"Retry-After", RETRY_AFTER);
+                    nginx::add_header(r, b"Retry-After", RETRY_AFTER);
                 }
                 let rc = match failure {
                     Failure::Nginx(rc) => rc,
@@ -157,23 +157,4 @@ pub unsafe fn log(exchange: &Exchange, level: u32, words: &str) {
     let log = unsafe { (*(*exchange.r).connection).log };
     let (name, trace) = (&exchange.runtime.name, exchange.trace);
     errlog::write(log, level as _, format_args!("nffi runtime \"{name}\" {words}, trace: {trace:032x}"));
-}
-
-/// Adds a header to the answer; strings are used as they are. NULL where no memory is left.
-///
-/// # Safety
-/// `r` is a live request, and the strings live as long as it.
-pub unsafe fn add_header(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> *mut ngx_table_elt_t {
-    // SAFETY: the caller's promise; what is pushed is not initialised.
-    unsafe {
-        let header: *mut ngx_table_elt_t = ngx_list_push(&raw mut (*r).headers_out.headers).cast();
-        if !header.is_null() {
-            let mut new: ngx_table_elt_t = std::mem::zeroed();
-            new.hash = 1;
-            new.key = nginx::str_of(name);
-            new.value = nginx::str_of(value);
-            header.write(new);
-        }
-        header
-    }
 }

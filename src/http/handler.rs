@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use nffi_core::runtime::Runtime;
 use nginx_sys::{
-    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, NGX_HTTP_SPECIAL_RESPONSE,
-    NGX_LOG_ERR, ngx_http_block_reading, ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
+    NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_LOG_ERR, ngx_http_block_reading,
+    ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
 };
 
 use super::{
@@ -13,9 +13,9 @@ use super::{
     conf::{LocConf, status},
     exchange::{Exchange, Next, go_on},
     failure::Failure,
-    nginx, request,
+    request,
 };
-use crate::{barrier::barrier, errlog, worker};
+use crate::{barrier::barrier, errlog, nginx, worker};
 
 const FAILED: ngx_int_t = status(NGX_HTTP_INTERNAL_SERVER_ERROR);
 
@@ -53,31 +53,6 @@ pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
     })
 }
 
-/// Names the runtime of a request that nginx has refused before any content handler, for the Content-Length
-/// of its body. Runs on: event loop, in the log phase.
-pub unsafe extern "C" fn log_too_large(r: *mut ngx_http_request_t) -> ngx_int_t {
-    barrier(crate::OK, || {
-        // SAFETY: nginx passes a live request.
-        unsafe {
-            if (*r).headers_out.status != NGX_HTTP_REQUEST_ENTITY_TOO_LARGE as usize || Exchange::latest(r).is_some() {
-                return crate::OK;
-            }
-            let conf: *const LocConf = nginx::loc_conf(r, &raw const crate::ngx_http_nffi_module);
-            if let Some(name) = (*conf).pass.as_ref().and_then(|pass| pass.of(r)) {
-                let name = String::from_utf8_lossy(name);
-                errlog::write(
-                    (*(*r).connection).log,
-                    NGX_LOG_ERR as _,
-                    format_args!(
-                        "nffi runtime \"{name}\" gets nothing of a request that ended with 413 (client_max_body_size)"
-                    ),
-                );
-            }
-        }
-        crate::OK
-    })
-}
-
 fn find(name: &str) -> Option<Arc<Runtime>> {
     worker::with(|worker| {
         let number = *worker.declared.get(name)?;
@@ -108,7 +83,7 @@ unsafe fn submit(exchange: *mut Exchange) -> Next {
         let this = &mut *exchange;
         let r = this.r;
         let more = ready.more;
-        if let Err(refusal) = this.submit(ready.block, ready.http, more) {
+        if let Err(refusal) = this.submit(ready) {
             return Next::Fail(Failure::Refused(refusal));
         }
         (*r).write_event_handler = Some(answer::on_writable);

@@ -9,12 +9,8 @@ use nginx_sys::{
     ngx_table_elt_t,
 };
 
-use super::{
-    conf::LocConf,
-    exchange::Exchange,
-    failure::{Failure, add_header},
-    nginx,
-};
+use super::{conf::LocConf, exchange::Exchange, failure::Failure};
+use crate::nginx;
 
 /// What to do with a head.
 #[derive(Debug, PartialEq, Eq)]
@@ -155,7 +151,7 @@ unsafe fn copy(
             set_content_type(r, value);
             return Ok(());
         }
-        let header = add_header(r, name, value);
+        let header = nginx::add_header(r, name, value);
         if header.is_null() {
             return Err(Failure::NoMemory);
         }

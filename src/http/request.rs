@@ -12,7 +12,8 @@ use nginx_sys::{
     ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_http_request_t, ngx_inet_get_port, ngx_str_t,
 };
 
-use super::{exchange::Exchange, nginx};
+use super::exchange::Exchange;
+use crate::nginx;
 
 /// Bytes of the longest address: a unix socket's path, with "unix:".
 const ADDRESS: usize = 128;
@@ -24,6 +25,8 @@ pub struct Ready {
     pub http: Http,
     /// The rest of the body follows.
     pub more: bool,
+    /// Bytes of the body that are known now.
+    pub bytes: u64,
 }
 
 /// Where the body is.
@@ -121,7 +124,8 @@ pub unsafe fn ready(exchange: *mut Exchange) -> Result<Ready, &'static str> {
             body_fd: body.file.as_ref().map_or(-1, std::os::fd::AsRawFd::as_raw_fd),
         };
         let block = head.block().ok_or("no memory")?;
-        Ok(Ready { block, http: Http::new(body.file), more: body.more })
+        let bytes = if body.more { 0 } else { u64::try_from(body.length).unwrap_or(0) };
+        Ok(Ready { block, http: Http::new(body.file), more: body.more, bytes })
     }
 }
 

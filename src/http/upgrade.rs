@@ -21,9 +21,9 @@ use super::{
     conf::status,
     exchange::{Exchange, Next, Stage, go_on},
     failure::Failure,
-    head, nginx,
+    head,
 };
-use crate::barrier::barrier;
+use crate::{barrier::barrier, nginx};
 
 const FAILED: ngx_int_t = NGX_ERROR as ngx_int_t;
 /// Read at once; most WebSocket messages fit.

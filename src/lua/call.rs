@@ -66,7 +66,7 @@ fn call(r: *mut ngx_http_request_t, runtime: u32, data: Option<&[u8]>, wanted: f
             return reply.fail(worker, "no ngx_lua in this nginx");
         };
         // From here on nothing fails: a wait that is not followed by a yield would break ngx_lua.
-        let owner = match owners.sleep_for_call(r, timeout, runtime) {
+        let owner = match owners.sleep_for_call(r, timeout) {
             Ok(owner) => owner,
             Err(why) => return reply.fail(worker, why),
         };
@@ -118,10 +118,9 @@ fn taken(owner: u32, reply: &mut Reply) -> c_int {
 pub fn outcome(worker: &mut Worker, owner: u32) -> Result<Outcome, &'static str> {
     let call = worker.owners.as_mut().and_then(|owners| owners.take_call(owner));
     let call = call.ok_or("resumed by something else while waiting")?;
-    let (task, runtime) = (call.task, call.runtime);
+    let task = call.task;
     worker.owners.as_mut().and_then(|owners| owners.recycle(call)).ok_or_else(|| {
-        worker.dispatch.count_timeout(runtime);
-        worker.cancel(task);
+        worker.time_out(task);
         "timeout"
     })
 }

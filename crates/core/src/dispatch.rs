@@ -17,6 +17,9 @@ use nffi_abi as abi;
 use crate::{
     host::Host,
     log::Line,
+    mark::TaskMark,
+    meter::{End, Meter},
+    queue::monotonic_ns,
     slot::{MAX_SLOTS, Request},
     word::{self, Word},
 };
@@ -36,9 +39,11 @@ struct Task {
     trace: u128,
     abandoned: bool,
     stream: bool,
+    /// CLOCK_MONOTONIC, ns; 0 where nobody measures, or this one has been.
+    submitted: u64,
 }
 
-const IDLE: Task = Task { owner: NOBODY, request_id: 0, trace: 0, abandoned: false, stream: false };
+const IDLE: Task = Task { owner: NOBODY, request_id: 0, trace: 0, abandoned: false, stream: false, submitted: 0 };
 
 /// The event loop's side of the host.
 pub struct Dispatch {
@@ -53,6 +58,7 @@ pub struct Dispatch {
     lines: VecDeque<(Line, Mark)>,
     unended: usize,
     leaving: bool,
+    metered: bool,
 }
 
 impl Dispatch {
@@ -68,13 +74,44 @@ impl Dispatch {
             lines: VecDeque::new(),
             unended: 0,
             leaving: false,
+            metered: false,
+        }
+    }
+
+    /// From now on tasks are measured, and marked where there is room.
+    pub fn measure_from_now(&mut self, marks: &'static [TaskMark]) {
+        self.metered = true;
+        self.host.table.marks.give(marks);
+    }
+
+    /// What was measured of a runtime since the last time.
+    pub fn take_meter(&mut self, number: u32) -> Option<Meter> {
+        Some(std::mem::take(&mut self.runtimes.get_mut(number as usize)?.meter))
+    }
+
+    /// An HTTP answer of a runtime's; a status of 0 where there was none.
+    pub fn count_http(&mut self, number: u32, status: u16, bytes: u64) {
+        if let Some(entry) = self.runtimes.get_mut(number as usize) {
+            entry.meter.response_bytes += bytes;
+            if let Some(count) =
+                (status / 100).checked_sub(1).and_then(|class| entry.meter.http.get_mut(class as usize))
+            {
+                *count += 1;
+            }
+        }
+    }
+
+    /// A task is over for whoever waited for it. Once for each.
+    fn measure(&mut self, slot_number: u32, number: u32, end: End, polled: u64, now: u64) {
+        let submitted = std::mem::take(&mut self.tasks[slot_number as usize].submitted);
+        if submitted != 0 {
+            self.runtimes[number as usize].meter.ended(end, submitted, polled, now);
         }
     }
 
     // ---- tasks -----------------------------------------------------------------------------
 
-    /// When a task was polled: CLOCK_MONOTONIC, ns. `None` where it was not yet, or is over, or is no
-    /// HTTP task.
+    /// When a task was polled: CLOCK_MONOTONIC, ns. `None` where it was not yet, or is over.
     pub fn polled(&self, task: u64) -> Option<u64> {
         let (slot, _, generation) = self.host.table.resolve(task)?;
         (slot.word.generation() == generation).then(|| slot.polled()).filter(|at| *at != 0)
@@ -102,6 +139,7 @@ impl Dispatch {
         match refusal {
             Some(refusal) => {
                 entry.stats.rejected += 1;
+                entry.meter.rejected += 1;
                 Err(refusal)
             }
             None => Ok(()),
@@ -130,7 +168,13 @@ impl Dispatch {
             trace: submission.trace,
             abandoned: false,
             stream: streamed,
+            submitted: match submission.submitted {
+                _ if !self.metered => 0,
+                0 => monotonic_ns(),
+                known => known,
+            },
         };
+        self.host.table.marks.queued(slot_number, number, submission.trace, submission.request_id);
 
         let Some(slot) = self.host.table.get(slot_number) else { return 0 };
         let request = Request { data: submission.data, deadline: submission.deadline, flags };
@@ -141,6 +185,7 @@ impl Dispatch {
 
         let entry = &mut self.runtimes[number as usize];
         entry.in_flight += 1;
+        entry.meter.request_bytes += submission.bytes;
         if cast {
             entry.stats.casts += 1;
         } else {
@@ -165,14 +210,22 @@ impl Dispatch {
     /// The caller has gone. A task that is still queued is never delivered; a running one gets
     /// CANCEL, and its answer will be dropped. Dead handles are ignored.
     pub fn cancel(&mut self, task: u64) {
+        self.cancel_as(task, End::Cancelled);
+    }
+
+    /// The same where the caller has waited for too long.
+    pub fn time_out(&mut self, task: u64) {
+        self.cancel_as(task, End::Timeout);
+    }
+
+    fn cancel_as(&mut self, task: u64, end: End) {
         let Some((slot, slot_number, generation)) = self.host.table.resolve(task) else { return };
         let number = slot.runtime();
         match slot.word.cancel(generation) {
             Err(word::Dead) => {}
             Ok(true) => {
-                let entry = &mut self.runtimes[number as usize];
-                entry.stats.cancelled += 1;
-                entry.runtime.queue.gone_stale();
+                self.count_cancelled(slot_number, number, end, 0);
+                self.runtimes[number as usize].runtime.queue.gone_stale();
                 // SAFETY: cancelled while QUEUED.
                 drop(unsafe { slot.empty() });
                 self.retire(slot_number, !Word::worn_out(generation), number);
@@ -183,8 +236,8 @@ impl Dispatch {
                 if std::mem::replace(&mut state.abandoned, true) {
                     return;
                 }
+                self.count_cancelled(slot_number, number, end, slot.polled());
                 let entry = &mut self.runtimes[number as usize];
-                entry.stats.cancelled += 1;
                 entry.abandoned += 1;
                 entry.runtime.queue.push_control(abi::NFFI_CANCEL, task);
                 self.mark(number);
@@ -192,10 +245,22 @@ impl Dispatch {
         }
     }
 
+    fn count_cancelled(&mut self, slot_number: u32, number: u32, end: End, polled: u64) {
+        let stats = &mut self.runtimes[number as usize].stats;
+        stats.cancelled += 1;
+        if end == End::Timeout {
+            stats.timeouts += 1;
+        }
+        if self.metered {
+            self.measure(slot_number, number, end, polled, monotonic_ns());
+        }
+    }
+
     fn retire(&mut self, slot_number: u32, usable: bool, number: u32) {
         if usable {
             self.free.push(slot_number);
         }
+        self.host.table.marks.over(slot_number);
         self.unended -= 1;
         let entry = &mut self.runtimes[number as usize];
         entry.in_flight -= 1;

@@ -25,6 +25,8 @@
 //! | [`options`]  | a runtime's settings and its configuration string                           |
 //! | [`signals`]  | keeping the process's signals off runtime threads                           |
 //! | [`log`]      | log lines of runtimes on their way to the event loop                        |
+//! | [`meter`]    | what is measured of a runtime's tasks                                       |
+//! | [`mark`]     | marks of tasks under way that outlive the process                           |
 //! | `models`     | all of this between threads, under loom                                     |
 //!
 //! # Threads
@@ -41,6 +43,8 @@ pub mod host;
 pub mod http;
 pub mod library;
 pub mod log;
+pub mod mark;
+pub mod meter;
 #[cfg(loom)]
 mod models;
 pub mod options;

@@ -199,11 +199,16 @@ impl Queue {
 
     fn take_work(&self, table: &Table, events: &mut [MaybeUninit<abi::nffi_event>]) -> usize {
         let mut taken = 0;
+        let mut clock = Clock::default();
         while taken < events.len() {
             let event = if let Some((kind, task)) = self.control.pop() {
-                if kind == abi::NFFI_CALL { call_event(table, task) } else { control_event(table, kind, task) }
+                if kind == abi::NFFI_CALL {
+                    call_event(table, task, &mut clock)
+                } else {
+                    control_event(table, kind, task)
+                }
             } else if let Some(task) = self.tasks.pop() {
-                let event = call_event(table, task);
+                let event = call_event(table, task, &mut clock);
                 if event.is_none() {
                     self.stale.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -221,15 +226,16 @@ impl Queue {
 }
 
 /// The event that delivers a task, unless it was cancelled while queued.
-fn call_event(table: &Table, task: u64) -> Option<abi::nffi_event> {
-    let (slot, _, generation) = table.resolve(task)?;
+fn call_event(table: &Table, task: u64, clock: &mut Clock) -> Option<abi::nffi_event> {
+    let (slot, number, generation) = table.resolve(task)?;
     slot.word.run(generation).ok()?;
+    slot.set_polled(clock.now());
+    table.marks.running(number);
     // SAFETY: run() has just made the task RUNNING, and no one can end it before its handle has
     // been handed out below.
     let (request, is_http) = unsafe { (slot.request(), slot.http().is_some()) };
     let mut len = request.data.len();
     if is_http {
-        slot.set_polled(monotonic_ns());
         // Of the structure; what it points to lies behind it.
         len = size_of::<abi::nffi_http_request>();
     }
@@ -248,6 +254,22 @@ fn control_event(table: &Table, kind: u32, task: u64) -> Option<abi::nffi_event>
     let (slot, _, generation) = table.resolve(task)?;
     slot.word.running(generation).ok()?;
     Some(abi::nffi_event { kind, task, ..Default::default() })
+}
+
+/// Read once for a batch, when the first asks.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    at: u64,
+}
+
+impl Clock {
+    /// [`monotonic_ns`], as it was at the first call.
+    pub(crate) fn now(&mut self) -> u64 {
+        if self.at == 0 {
+            self.at = monotonic_ns();
+        }
+        self.at
+    }
 }
 
 /// CLOCK_MONOTONIC. Runs on: any thread.

@@ -17,6 +17,7 @@ use std::{ffi::c_char, ptr, sync::Arc};
 use crate::{
     buf::Buf,
     http::Http,
+    mark::Marks,
     pipe::{Pieces, WINDOW},
     primitive::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell},
     word::{self, LOW_BITS, Word},
@@ -55,7 +56,7 @@ pub struct Slot {
     pieces: AtomicPtr<Pieces>,
     /// Set where the request is an HTTP request.
     http: UnsafeCell<Option<Box<Http>>>,
-    /// When an HTTP task was polled: CLOCK_MONOTONIC, ns; 0 not yet.
+    /// When the task was polled: CLOCK_MONOTONIC, ns; 0 not yet.
     polled: AtomicU64,
 }
 
@@ -124,7 +125,7 @@ impl Slot {
         self.polled.store(now, Ordering::Relaxed);
     }
 
-    /// When the task was polled: CLOCK_MONOTONIC, ns; 0 not yet. HTTP tasks only.
+    /// When the task was polled: CLOCK_MONOTONIC, ns; 0 not yet.
     pub fn polled(&self) -> u64 {
         self.polled.load(Ordering::Relaxed)
     }
@@ -209,11 +210,12 @@ impl Slot {
 #[derive(Debug)]
 pub struct Table {
     chunks: Box<[std::sync::atomic::AtomicPtr<[Slot; CHUNK]>]>,
+    pub marks: Marks,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self { chunks: (0..MAX_SLOTS / CHUNK).map(|_| Default::default()).collect() }
+        Self { chunks: (0..MAX_SLOTS / CHUNK).map(|_| Default::default()).collect(), marks: Marks::default() }
     }
 }
 

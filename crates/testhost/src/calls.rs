@@ -93,7 +93,7 @@ impl TestHost {
         let submission =
             Submission { deadline, request_id: owner.into(), pieces, more, ..Submission::new(data, owner) };
         let task = self.dispatch.submit(runtime.0, submission);
-        self.remember(owner, Waiting { runtime: runtime.0, task, until, over: None });
+        self.remember(owner, Waiting { task, until, over: None });
         Ok(owner)
     }
 

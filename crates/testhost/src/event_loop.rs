@@ -59,7 +59,6 @@ pub enum UnloadError {
 
 /// What is known of a call under way.
 pub(crate) struct Waiting {
-    pub(crate) runtime: u32,
     pub(crate) task: u64,
     pub(crate) until: Option<Instant>,
     pub(crate) over: Option<Over>,
@@ -263,8 +262,7 @@ impl TestHost {
                 continue;
             }
             if let Some(waiting) = self.waiting.get(&owner) {
-                self.dispatch.count_timeout(waiting.runtime);
-                self.dispatch.cancel(waiting.task);
+                self.dispatch.time_out(waiting.task);
                 self.finish(owner, Over::Timeout);
             }
         }

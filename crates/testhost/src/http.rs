@@ -123,7 +123,7 @@ impl TestHost {
         };
         let task = self.dispatch.submit(runtime.0, submission);
         let until = Instant::now().checked_add(timeout);
-        self.remember(owner, Waiting { runtime: runtime.0, task, until, over: None });
+        self.remember(owner, Waiting { task, until, over: None });
         self.exchanges.insert(
             owner,
             Exchange { pieces, shut: false, is_head, stage: Stage::Waiting, part: None, rest: None, timeout },

@@ -8,7 +8,9 @@ use crate::{
     done::{self, BULLETIN},
     http::HttpEnd,
     log::{self, Line},
+    meter::End,
     pipe::{Piece, Pieces},
+    queue::Clock,
     slot::Answer,
     word::{self, NEWS, OVERFLOW, has_ended},
 };
@@ -22,6 +24,7 @@ impl Dispatch {
         // Before the tasks: a line may belong to one of those that have just ended.
         self.take_lines();
         let mut bulletin = false;
+        let mut clock = Clock::default();
         for number in slots.drain(..) {
             if number == BULLETIN {
                 if let Some(slot) = self.host.table.get(BULLETIN) {
@@ -29,7 +32,7 @@ impl Dispatch {
                 }
                 bulletin = true;
             } else {
-                self.look_at_task(number, news);
+                self.look_at_task(number, &mut clock, news);
             }
         }
         self.slots = slots;
@@ -58,7 +61,7 @@ impl Dispatch {
         }
     }
 
-    fn look_at_task(&mut self, slot_number: u32, news: &mut Vec<News>) {
+    fn look_at_task(&mut self, slot_number: u32, clock: &mut Clock, news: &mut Vec<News>) {
         let Some(slot) = self.host.table.get(slot_number) else { return };
         // Cleared first: what comes after this puts the slot on the list again.
         let flags = slot.word.clear(NEWS);
@@ -73,6 +76,12 @@ impl Dispatch {
             entry.stats.answers += 1;
             if answer.status != 0 {
                 entry.stats.errors += 1;
+            }
+            let good = answer.status == 0 && flags & OVERFLOW == 0;
+            if self.metered {
+                let now = clock.now();
+                self.measure(slot_number, number, if good { End::Ok } else { End::Error }, polled, now);
+                self.runtimes[number as usize].meter.ran(polled, now);
             }
             if owner != NOBODY {
                 let outcome = match http {
@@ -97,7 +106,7 @@ impl Dispatch {
         } else if owner != NOBODY {
             if flags & OVERFLOW != 0 {
                 let task = word::handle(slot.word.generation(), slot_number);
-                self.cancel(task);
+                self.cancel_as(task, End::Error);
                 news.push(News::Ended { owner, outcome: Outcome::TooLarge });
             } else {
                 news.push(News::Pieces { owner });
@@ -106,8 +115,9 @@ impl Dispatch {
     }
 
     /// Makes one answer of gathered pieces and the last word.
-    fn outcome(&self, number: u32, answer: Answer, pieces: Option<Arc<Pieces>>) -> Outcome {
-        let limit = self.runtimes[number as usize].runtime.settings.max_response;
+    fn outcome(&mut self, number: u32, answer: Answer, pieces: Option<Arc<Pieces>>) -> Outcome {
+        let entry = &mut self.runtimes[number as usize];
+        let limit = entry.runtime.settings.max_response;
         let mut all = Vec::new();
         if answer.status == 0
             && let Some(pieces) = pieces
@@ -119,7 +129,9 @@ impl Dispatch {
             }
         }
         let Answer { status, data } = answer;
-        if all.iter().map(Buf::len).sum::<usize>() + data.len() > limit {
+        let len = all.iter().map(Buf::len).sum::<usize>() + data.len();
+        entry.meter.response_bytes += len as u64;
+        if len > limit {
             return Outcome::TooLarge;
         }
         if all.is_empty() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Refusal;
-use crate::runtime::Runtime;
+use crate::{meter::Meter, runtime::Runtime};
 
 /// Where a runtime is in its life. See [`Entry::become_`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Entry {
     pub runtime: Arc<Runtime>,
     pub state: State,
     pub stats: Stats,
+    /// Since somebody [took](super::Dispatch::take_meter) it.
+    pub meter: Meter,
     /// Tasks not yet ended, abandoned ones and casts included.
     pub in_flight: usize,
     /// Of these, those whose caller has gone.

@@ -8,6 +8,8 @@ use std::{
 use super::{Dispatch, Entry, NOBODY, News, Outcome, Refusal, State, Stats};
 use crate::{
     foreign::Foreign,
+    meter::{End, Meter},
+    queue::monotonic_ns,
     runtime::{self, Runtime, Spec},
     word::{self, Word},
 };
@@ -43,6 +45,7 @@ impl Dispatch {
             runtime: runtime.clone(),
             state: State::Starting,
             stats: Stats::default(),
+            meter: Meter::default(),
             in_flight: 0,
             abandoned: 0,
             unflushed: false,
@@ -56,13 +59,6 @@ impl Dispatch {
 
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.runtimes.iter()
-    }
-
-    /// A call waited too long: counted only; [`cancel`](Self::cancel) does the rest.
-    pub fn count_timeout(&mut self, number: u32) {
-        if let Some(entry) = self.runtimes.get_mut(number as usize) {
-            entry.stats.timeouts += 1;
-        }
     }
 
     /// New calls are refused from now on, accepted ones finish, then the runtime gets STOP; a
@@ -203,6 +199,7 @@ impl Dispatch {
             drop(unsafe { slot.empty() });
             let owner = self.tasks[slot_number as usize].owner;
             self.runtimes[number as usize].stats.errors += 1;
+            self.measure(slot_number, number, End::Error, 0, monotonic_ns());
             if owner != NOBODY {
                 news.push(News::Ended { owner, outcome: Outcome::Failed(why.to_owned()) });
             }
@@ -220,7 +217,7 @@ impl Dispatch {
             let Some(slot) = self.host.table.get(slot_number) else { continue };
             let generation = slot.word.generation();
             if slot.runtime() == number && slot.word.running(generation).is_ok() {
-                self.cancel(word::handle(generation, slot_number));
+                self.cancel_as(word::handle(generation, slot_number), End::Error);
                 news.push(News::Ended { owner, outcome: Outcome::Failed(why.to_owned()) });
             }
         }

@@ -21,7 +21,10 @@ impl Dispatch {
         }
         let number = slot.runtime();
         let shut = match piece {
-            Some(piece) => pieces.request.push(piece),
+            Some(piece) => {
+                self.runtimes[number as usize].meter.request_bytes += piece.len() as u64;
+                pieces.request.push(piece)
+            }
             None => {
                 pieces.request.close();
                 false
@@ -43,10 +46,11 @@ impl Dispatch {
     pub fn receive(&mut self, task: u64, pieces: &Pieces) -> Option<Buf> {
         let piece = pieces.answer.take()?;
         self.consumed(task, pieces, piece.weight());
-        match piece {
-            Piece::Data(data) => Some(data),
-            Piece::File { .. } | Piece::Head(_) => Some(Buf::none()),
+        let Piece::Data(data) = piece else { return Some(Buf::none()) };
+        if let Some((slot, _, _)) = self.host.table.resolve(task) {
+            self.runtimes[slot.runtime() as usize].meter.response_bytes += data.len() as u64;
         }
+        Some(data)
     }
 
     /// The pieces of an HTTP task that was submitted without, once its runtime has made them.

@@ -17,6 +17,8 @@ use crate::{
     buf::Buf,
     done::Sink,
     host::Host,
+    mark::{Marked, TaskMark},
+    meter::{End, Meter},
     options::Settings,
     pipe::Pieces,
     registry,
@@ -222,5 +224,66 @@ fn what_is_left_is_freed() {
         let (_, ended, _) = poll(host, &runtime);
         reply(host, ended, b"never drained");
         host.push_line(0, running, 6, b"never written");
+    });
+}
+
+#[test]
+fn what_became_of_each_is_measured() {
+    with_host(10, |host, runtime, dispatch, rung| {
+        // Before anybody measures.
+        dispatch.submit(0, request(1, b"abc"));
+        reply(host, poll(host, &runtime).1, b"no");
+        drain(dispatch, rung);
+        assert_eq!(dispatch.take_meter(0), Some(Meter { request_bytes: 3, response_bytes: 2, ..Meter::default() }));
+        dispatch.measure_from_now(&[]);
+
+        dispatch.submit(0, request(1, b"abcde"));
+        reply(host, poll(host, &runtime).1, b"good");
+        dispatch.submit(0, request(2, b""));
+        host.finish("reply", poll(host, &runtime).1, Answer { status: 5, data: Buf::none() });
+        drain(dispatch, rung);
+        let late = dispatch.submit(0, request(3, b""));
+        let (_, task, _) = poll(host, &runtime);
+        dispatch.time_out(late);
+        // Whoever comes second changes nothing.
+        dispatch.cancel(late);
+        let queued = dispatch.submit(0, request(4, b""));
+        dispatch.cancel(queued);
+        end(host, task);
+        drain(dispatch, rung);
+
+        let meter = dispatch.take_meter(0).expect("a runtime");
+        assert_eq!(End::ALL.map(|end| meter.of(end).count()), [1, 1, 1, 1]);
+        assert_eq!((meter.queued.count(), meter.run.count()), (4, 3), "one never ran");
+        assert_eq!((meter.request_bytes, meter.response_bytes), (5, 4));
+        assert_eq!(dispatch.take_meter(0), Some(Meter::default()));
+        assert_eq!((dispatch.runtimes[0].stats.timeouts, dispatch.runtimes[0].stats.cancelled), (1, 2));
+    });
+}
+
+#[test]
+fn marks_show_what_is_under_way() {
+    let marks: &'static [TaskMark] = Box::leak((0..2).map(|_| TaskMark::default()).collect::<Box<_>>());
+    let all = || marks.iter().filter_map(TaskMark::read).collect::<Vec<_>>();
+    with_host(10, |host, runtime, dispatch, rung| {
+        dispatch.measure_from_now(marks);
+        let marked = |running| Marked { running, runtime: 0, trace: 0x1_0000_0000_0000_0000_0000, request_id: 7 };
+        let submission = || Submission { trace: marked(false).trace, request_id: 7, ..request(1, b"") };
+        dispatch.submit(0, submission());
+        assert_eq!(all(), [marked(false)]);
+        // There is no room for its mark.
+        dispatch.submit(0, submission());
+        assert_eq!(all(), [marked(false)]);
+        end(host, {
+            let task = poll(host, &runtime).1;
+            assert_eq!(all(), [marked(true)]);
+            task
+        });
+        end(host, poll(host, &runtime).1);
+        drain(dispatch, rung);
+        assert_eq!(all(), []);
+        let task = dispatch.submit(0, submission());
+        dispatch.cancel(task);
+        assert_eq!(all(), []);
     });
 }

@@ -27,12 +27,28 @@ pub struct Submission {
     pub more: bool,
     /// Makes it an HTTP task; `data` is the block of its request.
     pub http: Option<Box<Http>>,
+    /// Bytes of the request, for the meter.
+    pub bytes: u64,
+    /// When it came, for the meter: CLOCK_MONOTONIC, ns; 0 now.
+    pub submitted: u64,
 }
 
 impl Submission {
     /// A request with neither deadline nor pieces nor marks.
     pub fn new(data: Buf, owner: u32) -> Self {
-        Self { data, deadline: 0, owner, request_id: 0, trace: 0, pieces: None, more: false, http: None }
+        let bytes = data.len() as u64;
+        Self {
+            data,
+            deadline: 0,
+            owner,
+            request_id: 0,
+            trace: 0,
+            pieces: None,
+            more: false,
+            http: None,
+            bytes,
+            submitted: 0,
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use std::{ffi::c_void, slice};
 
 use nginx_sys::{
     NGX_HTTP_GZIP_BUFFERED, ngx_chain_t, ngx_connection_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
-    ngx_http_log_ctx_t, ngx_http_request_t, ngx_list_t, ngx_module_t, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
+    ngx_http_log_ctx_t, ngx_http_request_t, ngx_list_push, ngx_list_t, ngx_module_t, ngx_pool_t, ngx_str_t,
+    ngx_table_elt_t,
 };
 
 /// The request's context of our module.
@@ -111,4 +112,23 @@ pub unsafe fn free_chain(pool: *mut ngx_pool_t, link: *mut ngx_chain_t) {
 pub unsafe fn is_buffered(c: *mut ngx_connection_t) -> bool {
     // SAFETY: the caller's promise.
     unsafe { (*c).buffered() & !NGX_HTTP_GZIP_BUFFERED != 0 }
+}
+
+/// Adds a header to the answer; strings are used as they are. NULL where no memory is left.
+///
+/// # Safety
+/// `r` is a live request, and the strings live as long as it.
+pub unsafe fn add_header(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> *mut ngx_table_elt_t {
+    // SAFETY: the caller's promise; what is pushed is not initialised.
+    unsafe {
+        let header: *mut ngx_table_elt_t = ngx_list_push(&raw mut (*r).headers_out.headers).cast();
+        if !header.is_null() {
+            let mut new: ngx_table_elt_t = std::mem::zeroed();
+            new.hash = 1;
+            new.key = str_of(name);
+            new.value = str_of(value);
+            header.write(new);
+        }
+        header
+    }
 }
