@@ -11,7 +11,7 @@ use nffi_core::dispatch::{Dispatch, State};
 use nffi_metrics::{
     member::Member,
     view::{Gauges, View},
-    zone::{Crash, WorkerId},
+    zone::{Crash, GAUGES, WorkerId},
 };
 use nginx_sys::{NGX_LOG_ALERT, NGX_LOG_WARN};
 
@@ -40,7 +40,7 @@ impl Metrics {
         let Some(member) = Member::join(zone, WorkerId::own()) else {
             errlog::cycle(
                 NGX_LOG_WARN as _,
-                format_args!("nffi_zone is full: this worker is not counted; make it larger"),
+                format_args!("nffi_zone has no room for this worker, which is not counted; make it larger"),
             );
             return None;
         };
@@ -62,10 +62,14 @@ impl Metrics {
             let Some(meter) = dispatch.take_meter(number) else { break };
             if over && meter == Default::default() {
                 self.member.forget(number);
-            } else if !self.member.report(number, &name, &meter, gauges) && self.unheld.insert(number) {
+            } else if !self.unheld.contains(&number) && !self.member.report(number, &name, &meter, gauges) {
+                self.unheld.insert(number);
                 errlog::cycle(
                     NGX_LOG_WARN as _,
-                    format_args!("nffi_zone is full: runtime \"{name}\" is not counted; make it larger"),
+                    format_args!(
+                        "nffi_zone has no room for runtime \"{name}\", which is not counted in this worker; make it larger \
+                         (at most {GAUGES} runtimes of a worker are counted at a time)"
+                    ),
                 );
             }
         }

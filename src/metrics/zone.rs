@@ -48,6 +48,8 @@ unsafe extern "C" fn init(zone: *mut ngx_shm_zone_t, data: *mut c_void) -> ngx_i
         // SAFETY: nginx passes its own zone; its memory begins with a slab pool.
         unsafe {
             let Some(pool) = NonNull::new((*zone).shm.addr.cast::<ngx_slab_pool_t>()) else { return crate::ERROR };
+            // It is said by those who asked, with what it was for.
+            (*pool.as_ptr()).set_log_nomem(0);
             let slab = Slab::new(pool);
             let header = NonNull::new((*pool.as_ptr()).data.cast::<Header>());
             let made = match header {
