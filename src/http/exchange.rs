@@ -325,7 +325,10 @@ impl Exchange {
             return;
         }
         self.stage = Stage::Over;
-        self.times.over = monotonic_ns();
+        self.times.over = match &self.ended {
+            Some(Outcome::Http(end)) => end.over,
+            _ => monotonic_ns(),
+        };
         let (task, number, running) = (mem::take(&mut self.task), self.number.take(), self.ended.is_none());
         let polled = worker::with(|worker| {
             if let Some(number) = number {

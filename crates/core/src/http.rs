@@ -52,6 +52,8 @@ pub struct HttpEnd {
     pub pieces: Option<Arc<Pieces>>,
     /// When it was polled: CLOCK_MONOTONIC, ns.
     pub polled: u64,
+    /// When the event loop had its end: the same.
+    pub over: u64,
 }
 
 // ---- the request ------------------------------------------------------------------------------

@@ -43,7 +43,9 @@ pub struct Histogram {
 
 impl Histogram {
     pub fn observe(&mut self, ns: u64) {
-        self.buckets[BOUNDS.partition_point(|bound| *bound < ns)] += 1;
+        // All of them at once: quicker than a search, whose branches nobody foresees.
+        let below = BOUNDS.iter().filter(|bound| **bound < ns).count();
+        self.buckets[below] += 1;
         self.sum += ns;
     }
 

@@ -125,7 +125,7 @@ impl Slot {
         self.polled.store(now, Ordering::Relaxed);
     }
 
-    /// When the task was polled: CLOCK_MONOTONIC, ns; 0 not yet.
+    /// When the task was polled: CLOCK_MONOTONIC, ns; 0 not yet. HTTP tasks, and those that are measured.
     pub fn polled(&self) -> u64 {
         self.polled.load(Ordering::Relaxed)
     }

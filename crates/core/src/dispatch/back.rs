@@ -78,8 +78,9 @@ impl Dispatch {
                 entry.stats.errors += 1;
             }
             let good = answer.status == 0 && flags & OVERFLOW == 0;
+            let timed = self.metered || http.is_some();
+            let now = if timed { clock.now() } else { 0 };
             if self.metered {
-                let now = clock.now();
                 self.measure(slot_number, number, if good { End::Ok } else { End::Error }, polled, now);
                 self.runtimes[number as usize].meter.ran(polled, now);
             }
@@ -95,6 +96,7 @@ impl Dispatch {
                             trailers: http.trailers,
                             pieces,
                             polled,
+                            over: now,
                         })
                     }
                     None if self.tasks[slot_number as usize].stream => self.outcome(number, answer, None),
