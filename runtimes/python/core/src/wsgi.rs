@@ -121,10 +121,14 @@ fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     }
 }
 
-/// The variable of a header; None for one that no variable stands for alone.
+/// The variable of a header; None for one that has none.
 fn variable(name: &[u8]) -> Option<Vec<u8>> {
     // X_Forwarded_For would be taken for X-Forwarded-For, and anybody can send it.
     if name.contains(&b'_') {
+        return None;
+    }
+    // HTTP_PROXY is what many programs take for their own proxy ("httpoxy"), and no client has a use for it.
+    if name.eq_ignore_ascii_case(b"proxy") {
         return None;
     }
     let upper = name.iter().map(|byte| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() });

@@ -123,6 +123,10 @@ def environs(checks, nginx, client):
     checks.check(
         response["REMOTE_PORT"].isdigit() and "CONTENT_LENGTH" not in response, "ports, and no length", response
     )
+    found = client.json("/environ", headers={"Proxy": "http://evil.example", "X-Proxy": "kept"})
+    checks.check(
+        "HTTP_PROXY" not in found and found["HTTP_X_PROXY"] == "kept", "a client sets no HTTP_PROXY (httpoxy)", found
+    )
     found = client.json("/environ", "POST", b"12345")
     checks.check(found["CONTENT_LENGTH"] == "5" and found["REQUEST_METHOD"] == "POST", "CONTENT_LENGTH", found)
     found = client.json("/environ", "POST", b"", headers={"Content-Length": "0"})
