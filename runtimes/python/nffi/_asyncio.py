@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ._context import App, Error, Gone, current_app, current_request, described
-from ._logging import uninstall, write_exception
+from ._logging import WARN, uninstall, write, write_exception
 from ._streams import AGAIN, CANCEL, FULL, GONE, OK, READABLE, STOP, WRITABLE
 
 if TYPE_CHECKING:
@@ -61,6 +61,11 @@ class AsyncServer:
                 except (SystemExit, KeyboardInterrupt) as error:
                     # asyncio lets these through from tasks that a handler has made. The worker is not theirs.
                     write_exception(f"{type(error).__name__} in a task is ignored", error, self.app)
+                except RuntimeError:
+                    if main.done() or self.loop.is_closed():
+                        raise
+                    # Under a server of its own an application would end that. Here the worker's other requests go on.
+                    write(WARN, "the application called loop.stop(); the loop goes on", self.app)
         except BaseException as error:
             write_exception("the event loop has ended", error, self.app)
         finally:

@@ -10,7 +10,7 @@ use std::{
 
 use nffi_abi as abi;
 
-use crate::http::Line;
+use crate::http::{Head, Line};
 
 macro_rules! table {
     ($($name:ident: $type:ty,)*) => {
@@ -45,6 +45,7 @@ table! {
 
 /// What a host has that takes HTTP requests.
 struct HttpTable {
+    request: unsafe extern "C" fn(abi::nffi_task) -> *const abi::nffi_http_request,
     head: unsafe extern "C" fn(abi::nffi_task, i32, *const abi::nffi_header, usize) -> i32,
     file: unsafe extern "C" fn(abi::nffi_task, i32, i64, i64) -> i32,
     trailers: unsafe extern "C" fn(abi::nffi_task, *const abi::nffi_header, usize) -> i32,
@@ -52,7 +53,12 @@ struct HttpTable {
 
 impl HttpTable {
     fn of(host: &abi::nffi_host) -> Option<Self> {
-        Some(Self { head: host.http_head?, file: host.http_file?, trailers: host.http_trailers? })
+        Some(Self {
+            request: host.http?,
+            head: host.http_head?,
+            file: host.http_file?,
+            trailers: host.http_trailers?,
+        })
     }
 }
 
@@ -217,6 +223,16 @@ impl Host {
     pub fn http_trailers(&self, task: u64, headers: &[Line<'_>]) -> i32 {
         // SAFETY: as above.
         self.open_http(|http| unsafe { (http.trailers)(task, headers.as_ptr().cast(), headers.len()) })
+    }
+
+    /// Has the client said that it takes trailers? The task has not ended.
+    pub fn takes_trailers(&self, task: u64) -> bool {
+        self.open(false, |table| {
+            let Some(http) = &table.http else { return false };
+            // SAFETY: any number is allowed; what comes is NULL, or the host's until the task ends.
+            let request = unsafe { (http.request)(task).as_ref() };
+            request.is_some_and(|request| Head::new(request).takes_trailers())
+        })
     }
 
     /// Sends a part of a file as the next piece; -1: to its end.

@@ -39,6 +39,10 @@ macro_rules! strings {
 
 #[allow(dead_code)]
 impl<'a> Head<'a> {
+    pub fn new(request: &'a abi::nffi_http_request) -> Self {
+        Self(request)
+    }
+
     strings!(method raw_path path query prefix scheme client_addr server_addr server_name body);
 
     fn string(&self, string: &abi::nffi_str) -> &'a [u8] {
@@ -92,6 +96,13 @@ impl<'a> Head<'a> {
 
     pub fn is_tls(&self) -> bool {
         self.0.flags & abi::NFFI_HTTP_TLS != 0
+    }
+
+    /// Does `TE` name them?
+    pub fn takes_trailers(&self) -> bool {
+        let is_te = |(name, _): &(&[u8], &[u8])| name.eq_ignore_ascii_case(b"te");
+        let codings = self.headers().filter(is_te).flat_map(|(_, value)| value.split(|byte| *byte == b','));
+        codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
     }
 
     /// May it be answered with 101?

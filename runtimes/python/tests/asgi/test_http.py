@@ -9,7 +9,7 @@ from server import Case, runtime
 
 
 class Http(Case):
-    RUNTIMES = runtime("raw", "raw:app") + runtime("other", "raw:app", "lifespan off;")
+    RUNTIMES = runtime("raw", "raw:app") + runtime("other", "raw:app", "lifespan off; uvloop off;")
     LOCATIONS = """
         client_max_body_size 64m; client_body_buffer_size 16k;
         location / { nffi_pass raw; nffi_param WHERE here; }
@@ -34,7 +34,10 @@ class Http(Case):
         self.assertEqual(scope["client"][0], "127.0.0.1")
         self.assertEqual(scope["state"], {"started": "yes"})
         self.assertEqual(scope["extensions"]["nffi.params"], {"WHERE": "here"})
-        self.assertLessEqual({"http.response.trailers", "http.response.pathsend"}, scope["extensions"].keys())
+        # No early hints: these nginxes cannot send them.
+        self.assertEqual(
+            scope["extensions"].keys(), {"http.response.trailers", "http.response.pathsend", "nffi.params"}
+        )
         # What one request writes into its scope is not the next one's.
         again = self.json("/scope")
         self.assertEqual(again["state"], {"started": "yes"})
@@ -121,9 +124,26 @@ class Http(Case):
             self.assertIn(b"later", b"".join(iter(lambda: client.recv(65536), b"")))
 
     def test_trailers(self):
-        answer = self.raw(b"GET /trailers HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n")
-        self.assertIn(b"4\r\nbody\r\n", answer)
-        self.assertRegex(answer.lower(), b"x-sum: 42\r\n\r\n$")
+        ask = b"GET /trailers%s HTTP/1.1\r\nHost: x\r\n%sConnection: close, TE\r\n\r\n"
+        for te in (b"TE: trailers\r\n", b"TE: gzip;q=0.5\r\nte: deflate , Trailers\r\n"):
+            answer = self.raw(ask % (b"", te))
+            self.assertIn(b"4\r\nbody\r\n", answer)
+            self.assertRegex(answer.lower(), b"\r\n0\r\nx-sum: 42\r\n\r\n$")
+        answer = self.raw(ask % (b"?more=3", b"TE: trailers\r\n"))
+        self.assertRegex(answer, b"\r\n0\r\nx-more: 0\r\nx-more: 1\r\nx-more: 2\r\nx-sum: 42\r\n\r\n$")
+        # A client that has not asked for them gets none, and the app need not know.
+        for te in (b"", b"TE: gzip\r\n"):
+            answer = self.raw(ask % (b"?more=1", te))
+            self.assertRegex(answer, b"4\r\nbody\r\n0\r\n\r\n$")
+
+    def test_trailers_that_do_not_come(self):
+        for how, note in [("none", ""), ("more", ""), ("bad", "trailers: RuntimeError: Invalid HTTP header value")]:
+            answer = self.raw(
+                f"GET /trailers?how={how} HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nConnection: close\r\n\r\n".encode()
+            )
+            self.assertFalse(answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"\r\n\r\n"), (how, answer))
+            if note:
+                self.notes(note)
 
     def test_a_file(self):
         with tempfile.NamedTemporaryFile() as file:
@@ -136,10 +156,6 @@ class Http(Case):
             self.raw(b"GET /file?path=/nonexistent HTTP/1.0\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200")
         )
         self.logged("FileNotFoundError")
-
-    def test_early_hint(self):
-        answer = self.raw(b"GET /hint HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        self.assertIn(b"hinted", answer)
 
     def test_head_and_statuses_without_a_body(self):
         response, body = self.ask("/hello", "HEAD")
@@ -189,6 +205,7 @@ class Http(Case):
             ("header_value", 500, "RuntimeError: Invalid HTTP header value"),
             ("no_dict", 500, "TypeError: ASGI messages are dicts, not str"),
             ("status", 500, "RuntimeError: Invalid HTTP status 42"),
+            ("hint", 500, "hint: RuntimeError: Expected ASGI message 'http.response.start'"),
             ("text", None, "TypeError: body: bytes expected, not str"),
         ]:
             answer = self.raw(f"GET /wrong?how={how} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
@@ -215,6 +232,14 @@ class Http(Case):
             whole = answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"0\r\n\r\n")
             self.assertFalse(whole, "it must not look whole")
         self.logged("ASGI callable returned without completing response")
+
+    def test_a_loop_that_the_app_stops_goes_on(self):
+        for path in ("/stop", "/mounted/stop"):
+            self.assertEqual(self.text(path), "stopped")
+            self.assertEqual(self.text("/hello"), "hello")
+        warning = r"the application called loop\.stop\(\); the loop goes on"
+        for name in ("raw", "other"):
+            self.logged(rf'\[warn\] .*"{name}": {warning}')
 
     def test_log_lines_have_the_request(self):
         self.text("/log?text=mine")

@@ -13,7 +13,7 @@ use pyo3::{
 use super::{
     call::{Method, method},
     gil::Gil,
-    message::{Message, event},
+    message::{Message, Pair, event},
     server::Core,
     waiting::{Target, Waiting, What, wake},
 };
@@ -50,6 +50,8 @@ struct State {
     /// An answer to HEAD, 204, 304.
     bodiless: bool,
     trailers: bool,
+    /// Those that the app has sent, while more are to come.
+    trailing: Vec<Pair>,
     /// Futures of those who wait, for a message and for room.
     readers: Vec<Py<PyAny>>,
     writers: Vec<Py<PyAny>>,
@@ -78,6 +80,7 @@ impl Exchange {
             expected: None,
             bodiless: false,
             trailers: false,
+            trailing: Vec::new(),
             readers: Vec::new(),
             writers: Vec::new(),
         };
@@ -311,9 +314,24 @@ impl Exchange {
     fn send_trailers(&self, message: &Message<'_>) -> PyResult<()> {
         let py = message.py();
         let headers = message.headers()?;
-        if message.flag(intern!(py, "more_trailers"))? {
-            return Err(PyRuntimeError::new_err("'more_trailers' is not supported: send them in one message"));
+        let more = message.flag(intern!(py, "more_trailers"))?;
+        let earlier = {
+            let mut state = self.state.borrow(py);
+            if state.gone {
+                drop(state);
+                return Err(self.core.disconnected(py));
+            }
+            if more {
+                state.trailing.extend(headers.unbind());
+                return Ok(());
+            }
+            std::mem::take(&mut state.trailing)
+        };
+        // ASGI: the others go without.
+        if !self.shared.host.takes_trailers(self.task) {
+            return self.finish_with(py, 0, b"");
         }
+        let headers = headers.after(py, earlier);
         match self.shared.host.http_trailers(self.task, &headers.lines()) {
             abi::NFFI_OK => self.finish_with(py, 0, b""),
             abi::NFFI_GONE => {
@@ -321,17 +339,6 @@ impl Exchange {
                 Err(self.core.disconnected(py))
             }
             _ => Err(headers.refused()),
-        }
-    }
-
-    fn early_hint(&self, message: &Message<'_>) -> PyResult<()> {
-        let py = message.py();
-        let links = message.get(intern!(py, "links"))?;
-        let links: Vec<Vec<u8>> = links.map_or_else(|| Ok(Vec::new()), |links| links.extract())?;
-        let lines: Vec<_> = links.iter().map(|link| crate::http::Line::new(b"link", link)).collect();
-        match self.shared.host.http_head(self.task, 103, &lines) {
-            abi::NFFI_BAD => Err(PyRuntimeError::new_err("Invalid link in 'http.response.early_hint'.")),
-            _ => Ok(()),
         }
     }
 
@@ -431,7 +438,6 @@ impl Exchange {
                 this.start(&message)?;
                 this.core.head_waits(slf)?;
             }
-            (Stage::Nothing, "http.response.early_hint") => this.early_hint(&message)?,
             (Stage::Head, "http.response.body") => this.body(&message)?,
             (Stage::Head, "http.response.pathsend") => this.path_send(&message)?,
             (Stage::Trailers, "http.response.trailers") => this.send_trailers(&message)?,

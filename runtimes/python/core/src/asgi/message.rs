@@ -86,6 +86,9 @@ fn as_bytes<'py>(value: Bound<'py, PyAny>, what: impl std::fmt::Display) -> PyRe
     }
 }
 
+/// A header line that is kept.
+pub type Pair = (Py<PyBytes>, Py<PyBytes>);
+
 /// The header lines of a message, alive.
 pub struct Headers<'py>(Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>);
 
@@ -113,6 +116,16 @@ impl<'py> Headers<'py> {
         let part = |i| pair.get_item(i);
         self.0.push((as_bytes(part(0)?, "header name")?, as_bytes(part(1)?, "header value")?));
         Ok(())
+    }
+
+    pub fn unbind(self) -> impl Iterator<Item = Pair> {
+        self.0.into_iter().map(|(name, value)| (name.unbind(), value.unbind()))
+    }
+
+    /// Behind those of earlier messages.
+    pub fn after(self, py: Python<'py>, earlier: Vec<Pair>) -> Self {
+        let earlier = earlier.into_iter().map(|(name, value)| (name.into_bound(py), value.into_bound(py)));
+        Self(earlier.chain(self.0).collect())
     }
 
     fn find(&self, name: &[u8]) -> Option<&[u8]> {

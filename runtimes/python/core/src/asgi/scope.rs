@@ -133,7 +133,7 @@ impl Scopes {
         Ok(Self {
             http: template("http", &[])?,
             websocket,
-            extensions: extensions(&["http.response.trailers", "http.response.pathsend", "http.response.early_hint"])?,
+            extensions: extensions(&["http.response.trailers", "http.response.pathsend"])?,
             ws_extensions: extensions(&["websocket.http.response"])?,
             state: state.clone().unbind(),
             keys: Keys::new(py),

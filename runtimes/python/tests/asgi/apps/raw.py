@@ -146,19 +146,24 @@ async def http_release(scope, receive, send, query):
 
 
 async def http_trailers(scope, receive, send, query):
+    how = query.get("how")
     await start(send, 200, (b"trailer", b"x-sum"), trailers=True)
     await send({"type": "http.response.body", "body": b"body"})
-    await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"42")]})
+    if how == "none":
+        return
+    trailers = {"type": "http.response.trailers", "headers": [(b"x-sum", b"a\nb" if how == "bad" else b"42")]}
+    try:
+        for i in range(int(query.get("more", 0))):
+            await send({**trailers, "headers": [(b"x-more", b"%d" % i)], "more_trailers": True})
+        await send({**trailers, "more_trailers": how == "more"})
+    except RuntimeError as error:
+        notes.append(f"trailers: {type(error).__name__}: {error}")
+        raise
 
 
 async def http_file(scope, receive, send, query):
     await start(send)
     await send({"type": "http.response.pathsend", "path": query["path"]})
-
-
-async def http_hint(scope, receive, send, query):
-    await send({"type": "http.response.early_hint", "links": [b"</style.css>; rel=preload"]})
-    await answer(send, "hinted")
 
 
 async def http_status(scope, receive, send, query):
@@ -230,6 +235,8 @@ async def http_wrong(scope, receive, send, query):
             await send("http.response.start")
         elif how == "status":
             await start(send, 42)
+        elif how == "hint":
+            await send({"type": "http.response.early_hint", "links": [b"</style.css>; rel=preload"]})
         elif how == "text":
             await start(send)
             await send({"type": "http.response.body", "body": "text"})
@@ -259,6 +266,14 @@ async def http_raise(scope, receive, send, query):
 
 async def http_exit(scope, receive, send, query):
     raise SystemExit(2)
+
+
+async def http_stop(scope, receive, send, query):
+    """Stops the loop that it runs on, now and in the loop's next turn."""
+    loop = asyncio.get_running_loop()
+    loop.stop()
+    await answer(send, "stopped")
+    loop.call_soon(loop.stop)
 
 
 async def http_log(scope, receive, send, query):
