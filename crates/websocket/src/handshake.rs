@@ -1,6 +1,8 @@
 //! The opening handshake: is the request one for a WebSocket, and what is the answer?
 
 use thiserror::Error;
+
+use crate::deflate::Deflate;
 use tungstenite::handshake::derive_accept_key;
 
 /// Names and values of header lines, as they came.
@@ -13,6 +15,8 @@ pub struct Accept {
     pub accept_key: String,
     /// What `Sec-WebSocket-Protocol` offered, in the client's order; the app may choose one of them.
     pub subprotocols: Vec<String>,
+    /// How messages may be compressed, where the client has offered that. None: they are not.
+    pub deflate: Option<Deflate>,
 }
 
 /// The app chose a subprotocol that the client did not offer; the client would drop the connection.
@@ -32,6 +36,9 @@ impl Accept {
                 return Err(NotOffered { chosen: chosen.into(), offered: self.subprotocols.clone() });
             }
             headers.push(("Sec-WebSocket-Protocol", chosen.into()));
+        }
+        if let Some(deflate) = &self.deflate {
+            headers.push(("Sec-WebSocket-Extensions", deflate.answer()));
         }
         Ok(headers)
     }
@@ -121,7 +128,8 @@ pub fn handshake(method: &[u8], headers: &[(&[u8], &[u8])]) -> Result<Accept, Re
             _ => return Err(bad("Sec-WebSocket-Protocol must be a list of tokens")),
         }
     }
-    Ok(Accept { accept_key: derive_accept_key(key), subprotocols })
+    let deflate = Deflate::negotiate(members(headers, "Sec-WebSocket-Extensions"));
+    Ok(Accept { accept_key: derive_accept_key(key), subprotocols, deflate })
 }
 
 #[cfg(test)]
@@ -149,7 +157,7 @@ mod tests {
     fn the_example_of_the_rfc() {
         let accept = handshake(b"GET", &GOOD).expect("accepted");
         assert_eq!(accept.accept_key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        assert_eq!(accept.subprotocols, Vec::<String>::new());
+        assert_eq!((accept.subprotocols.len(), accept.deflate), (0, None));
         let headers = accept.headers(None).expect("no subprotocol");
         assert_eq!(
             headers,
@@ -199,6 +207,20 @@ mod tests {
         ] {
             assert_eq!(refused.expect_err("refused").status, 400);
         }
+    }
+
+    #[test]
+    fn compression_is_answered_where_it_is_offered() {
+        let mut headers = GOOD.to_vec();
+        headers.push((b"Sec-WebSocket-Extensions", b"unknown; a=1"));
+        assert_eq!(handshake(b"GET", &headers).expect("accepted").deflate, None);
+        headers.push((b"sec-websocket-extensions", b"permessage-deflate; client_max_window_bits, permessage-deflate"));
+        let mut accept = handshake(b"GET", &headers).expect("accepted");
+        let answer = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12".to_owned();
+        assert_eq!(accept.headers(None).expect("no subprotocol").last(), Some(&("Sec-WebSocket-Extensions", answer)));
+        // The caller wants none.
+        accept.deflate = None;
+        assert_eq!(accept.headers(None).expect("no subprotocol").len(), 2);
     }
 
     #[test]

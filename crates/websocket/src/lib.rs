@@ -2,7 +2,7 @@
 //! in, takes events out, and writes what there is to write. Frames and messages are tungstenite's work.
 //!
 //! Layout: [`handshake`](mod@handshake) answers the request that asks for a WebSocket, [`session`] is what comes after
-//! the 101.
+//! the 101, [`deflate`] compresses its messages.
 //!
 //! Nothing here blocks, starts threads or knows of a clock: pings on a schedule and timeouts are the
 //! caller's.
@@ -21,9 +21,11 @@
 //! assert_eq!(session.take_output(), b"\x81\x02hi");
 //! ```
 
+pub mod deflate;
 pub mod handshake;
 pub mod session;
 
+pub use deflate::Deflate;
 pub use handshake::{Accept, NotOffered, Refusal, handshake, is_websocket};
 pub use session::{Event, Limits, SendError, Session, Violation};
 /// What messages come in: shared, cheap to clone and to slice.

@@ -3,7 +3,12 @@
 //! Memory: a session holds what was fed and not yet looked at, one message as far as it has come
 //! (`max_message`, and the frame that is to be added, `max_frame`), and the output. Answers to pings are
 //! shorter than the pings, so the output grows by no more than what is fed, besides what is sent: whoever
-//! writes the output away before feeding more has it bounded.
+//! writes the output away before feeding more has it bounded. A compressed message is there twice for a
+//! moment, as it came and inflated, each of at most `max_message`; with compression a session keeps up to
+//! 34 KiB of text.
+//!
+//! To the library a compressed message is a binary one: the bit that says so is taken out of its first frame's
+//! header on the way in, and it is inflated once the library has put it together.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -19,10 +24,14 @@ use tungstenite::{
     },
 };
 
+use crate::deflate::{self, Codec, Deflate};
+
 /// No code was in the client's Close (never on the wire).
 pub const NO_STATUS: u16 = 1005;
 /// The connection ended without a Close (never on the wire).
 pub const ABNORMAL: u16 = 1006;
+
+const NOT_UTF8: &str = "Text that is not UTF-8";
 
 /// What a control frame may carry: RFC 6455 section 5.5.
 const MAX_CONTROL: usize = 125;
@@ -106,6 +115,10 @@ struct Bytestream {
     left: u64,
     /// The longest frame of late.
     longest: u64,
+    /// Compression was agreed on.
+    deflate: bool,
+    /// Of the message that is under way, if it is compressed: is it text?
+    compressed: Option<bool>,
     ended: bool,
     output: Vec<u8>,
 }
@@ -115,19 +128,40 @@ fn empty(bytes: &mut Vec<u8>) {
     if bytes.capacity() > KEPT { *bytes = Vec::new() } else { bytes.clear() }
 }
 
+/// The first byte of a header: bits that are not the opcode's, less the one of compression.
+const OTHER_BITS: u8 = 0b1011_0000;
+
+impl Bytestream {
+    /// A frame's header is there. Whether it may have that bit where the frame stands, the library knows: it is
+    /// left in any other than a message's first.
+    fn begin(&mut self, header: &FrameHeader) {
+        let OpCode::Data(kind @ (Data::Text | Data::Binary)) = header.opcode else { return };
+        if self.deflate && header.rsv1 {
+            self.compressed = Some(kind == Data::Text);
+            let first = &mut self.input[self.at];
+            *first = *first & OTHER_BITS | u8::from(OpCode::Data(Data::Binary));
+        }
+    }
+}
+
 impl Read for Bytestream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let rest = &self.input[self.at..];
         if self.left == 0 {
+            let rest = &self.input[self.at..];
             let mut cursor = Cursor::new(rest);
             self.left = match FrameHeader::parse(&mut cursor) {
-                Ok(Some((_, payload))) => payload.saturating_add(cursor.position()),
+                Ok(Some((header, payload))) => {
+                    let whole = payload.saturating_add(cursor.position());
+                    self.begin(&header);
+                    whole
+                }
                 Ok(None) => 0,
                 // The library will say what is wrong.
                 Err(_) => rest.len() as u64,
             };
             self.longest = self.longest.max(self.left);
         }
+        let rest = &self.input[self.at..];
         if rest.is_empty() || self.left == 0 {
             return if self.ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
@@ -171,12 +205,19 @@ pub struct Session {
     limits: Limits,
     context: WebSocketContext,
     stream: Bytestream,
+    codec: Option<Codec>,
     state: State,
 }
 
 impl Session {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, context: context(limits), stream: Bytestream::default(), state: State::Open }
+        Self { limits, context: context(limits), stream: Bytestream::default(), codec: None, state: State::Open }
+    }
+
+    /// With what the handshake has agreed on: [`Accept::deflate`](crate::Accept::deflate).
+    pub fn with_deflate(limits: Limits, agreed: Option<Deflate>) -> Self {
+        let stream = Bytestream { deflate: agreed.is_some(), ..Bytestream::default() };
+        Self { stream, codec: agreed.map(Codec::new), ..Self::new(limits) }
     }
 
     /// Takes bytes that came over the connection. Then ask [`next_event`](Self::next_event) until it has
@@ -221,7 +262,10 @@ impl Session {
         }
         match message {
             Message::Text(text) => Some(Event::Text(text)),
-            Message::Binary(bytes) => Some(Event::Binary(bytes)),
+            Message::Binary(bytes) => Some(match self.stream.compressed.take() {
+                Some(is_text) => self.inflated(&bytes, is_text),
+                None => Event::Binary(bytes),
+            }),
             Message::Ping(bytes) => Some(Event::Ping(bytes)),
             Message::Pong(bytes) => Some(Event::Pong(bytes)),
             Message::Close(frame) => {
@@ -234,6 +278,26 @@ impl Session {
         }
     }
 
+    fn inflated(&mut self, payload: &[u8], is_text: bool) -> Event {
+        let most = self.limits.max_message;
+        let message = match self.codec.as_mut().map(|codec| codec.inflate(payload, most)) {
+            Some(Ok(message)) => Bytes::from(message),
+            Some(Err(deflate::Fault::TooLong)) => {
+                return self.fail(1009, format!("Message too long: inflated more than {most} bytes"));
+            }
+            Some(Err(deflate::Fault::Data)) | None => {
+                return self.fail(1002, "Compressed message that cannot be inflated".to_owned());
+            }
+        };
+        if !is_text {
+            return Event::Binary(message);
+        }
+        match Utf8Bytes::try_from(message) {
+            Ok(text) => Event::Text(text),
+            Err(_) => self.fail(1007, NOT_UTF8.to_owned()),
+        }
+    }
+
     /// The last event, where it is not a Close.
     fn fault(&mut self, fault: &Fault) -> Event {
         if self.stream.ended && is_end(fault) {
@@ -242,10 +306,14 @@ impl Session {
         }
         let (code, reason) = match fault {
             Fault::Protocol(e) => (1002, e.to_string()),
-            Fault::Utf8(_) => (1007, "Text that is not UTF-8".to_owned()),
+            Fault::Utf8(_) => (1007, NOT_UTF8.to_owned()),
             Fault::Capacity(e) => (1009, e.to_string()),
             other => (1011, other.to_string()),
         };
+        self.fail(code, reason)
+    }
+
+    fn fail(&mut self, code: u16, reason: String) -> Event {
         if self.state == State::Open {
             let reason = if reason.len() <= MAX_CONTROL - 2 { reason.as_str().into() } else { Utf8Bytes::default() };
             let _ = self.context.close(&mut self.stream, Some(CloseFrame { code: code.into(), reason }));
@@ -277,7 +345,12 @@ impl Session {
         if self.state != State::Open {
             return Err(SendError::Closed);
         }
-        let header = FrameHeader { opcode, ..FrameHeader::default() };
+        let compressed = match (&mut self.codec, opcode) {
+            (Some(codec), OpCode::Data(_)) => codec.compress(payload),
+            _ => None,
+        };
+        let header = FrameHeader { opcode, rsv1: compressed.is_some(), ..FrameHeader::default() };
+        let payload = compressed.as_deref().unwrap_or(payload);
         self.stream.output.reserve(header.len(payload.len() as u64) + payload.len());
         // To memory: it cannot fail.
         let _ = header.format(payload.len() as u64, &mut self.stream.output);

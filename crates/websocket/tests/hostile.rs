@@ -10,7 +10,7 @@ use std::{
     cell::Cell,
 };
 
-use nffi_websocket::{Event, Limits, Session};
+use nffi_websocket::{Deflate, Event, Limits, Session, deflate::Codec};
 use proptest::{collection::vec, prelude::*};
 use support::*;
 
@@ -80,18 +80,36 @@ fn frames() -> impl Strategy<Value = Frame> {
     let opcode = prop_oneof![12 => 0_u8..3, 4 => 8_u8..11, 1 => 0_u8..16];
     let width = prop_oneof![8 => Just(Width::Shortest), 1 => Just(Width::Two), 1 => Just(Width::Eight)];
     let mask = prop_oneof![20 => any::<[u8; 4]>().prop_map(Some), 1 => Just(None)];
-    let reserved = prop_oneof![20 => Just(0_u8), 1 => 0_u8..8];
-    (any::<bool>(), reserved, opcode, mask, width, payload()).prop_map(
-        |(fin, reserved, opcode, mask, width, payload)| Frame {
-            // Mostly as it must be.
-            fin: fin || opcode > 2,
-            reserved,
-            opcode,
-            mask,
-            width,
-            payload,
+    let reserved = prop_oneof![20 => Just(0_u8), 1 => 0_u8..8, 1 => Just(4_u8)];
+    (any::<bool>(), reserved, opcode, mask, width, payload(), 0_u8..4).prop_map(
+        |(fin, mut reserved, opcode, mask, width, mut payload, how)| {
+            // Where nothing was agreed on, that is wrong, too.
+            if how == 0
+                && (opcode == TEXT || opcode == BINARY)
+                && let Some(compressed) = Codec::new(agreed("permessage-deflate")).compress(&payload)
+            {
+                (reserved, payload) = (4, compressed);
+            }
+            Frame {
+                // Mostly as it must be.
+                fin: fin || opcode > 2,
+                reserved,
+                opcode,
+                mask,
+                width,
+                payload,
+            }
         },
     )
+}
+
+/// No compression, or some.
+fn deflates() -> impl Strategy<Value = Option<Deflate>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(agreed("permessage-deflate"))),
+        Just(Some(agreed("permessage-deflate; client_max_window_bits; server_no_context_takeover"))),
+    ]
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -120,8 +138,9 @@ fn feed(session: &mut Session, bytes: &[u8], size: usize, events: &mut Vec<Event
 }
 
 /// All that came out: events, and bytes.
-fn run(steps: &[Step], size: usize, limits: Limits) -> (Vec<Event>, Vec<u8>) {
-    let (mut session, mut events, mut output) = (Session::new(limits), Vec::new(), Vec::new());
+fn run(steps: &[Step], size: usize, limits: Limits, deflate: Option<Deflate>) -> (Vec<Event>, Vec<u8>) {
+    let mut session = Session::with_deflate(limits, deflate);
+    let (mut events, mut output) = (Vec::new(), Vec::new());
     for step in steps {
         match step {
             Step::Frame(frame) => feed(&mut session, &frame.bytes(), size, &mut events),
@@ -166,10 +185,12 @@ proptest! {
     /// A client can read what is sent, whatever it and the app did; what is reported has an end, and does
     /// not depend on how the bytes were cut.
     #[test]
-    fn the_output_is_well_formed_and_the_events_are_sane(steps in steps(), size in 1_usize..900, wide in any::<bool>()) {
+    fn the_output_is_well_formed_and_the_events_are_sane(
+        steps in steps(), size in 1_usize..900, wide in any::<bool>(), deflate in deflates()
+    ) {
         let limits = if wide { WIDE } else { LIMITS };
-        let (events, output) = run(&steps, size, limits);
-        let answers = answers(&output);
+        let (events, output) = run(&steps, size, limits, deflate);
+        let answers = inflated_answers(&output, deflate.map(Codec::new).as_mut());
         for (i, event) in events.iter().enumerate() {
             prop_assert_eq!(is_last(event), is_last(event) && i + 1 == events.len(), "an event behind the last one");
             if let Event::Text(text) = event {
@@ -186,7 +207,7 @@ proptest! {
             }
             _ => {}
         }
-        let (byte_by_byte, output_then) = run(&steps, if wide { 97 } else { 1 }, limits);
+        let (byte_by_byte, output_then) = run(&steps, if wide { 97 } else { 1 }, limits, deflate);
         prop_assert_eq!(events, byte_by_byte);
         prop_assert_eq!(output, output_then);
     }
@@ -194,7 +215,7 @@ proptest! {
     /// Bytes of no sense at all.
     #[test]
     fn noise_is_survived(noise in vec(any::<u8>(), 0..3000), size in 1_usize..900) {
-        let (events, output) = run(&[Step::Raw(noise)], size, LIMITS);
+        let (events, output) = run(&[Step::Raw(noise)], size, LIMITS, None);
         answers(&output);
         prop_assert!(events.iter().filter(|e| is_last(e)).count() <= 1);
     }
@@ -207,18 +228,21 @@ proptest! {
     /// A client that only sends, and never lets its message end, cannot make the session hold more than
     /// the limits allow. (Room for a message grows by doubling.)
     #[test]
-    fn memory_is_bounded(frames in vec(frames(), 0..60), size in 1_usize..900) {
+    fn memory_is_bounded(frames in vec(frames(), 0..60), size in 1_usize..900, deflate in deflates()) {
         let bytes: Vec<u8> = frames.iter().flat_map(Frame::bytes).collect();
+        // What the thread has for all of its sessions.
+        let _ = Codec::new(agreed("permessage-deflate")).inflate(&[0], 1);
         let before = HELD.get();
         MOST.set(before);
-        let mut session = Session::new(LIMITS);
+        let mut session = Session::with_deflate(LIMITS, deflate);
         for piece in bytes.chunks(size) {
             session.feed(piece);
             while session.next_event().is_some() {}
             session.clear_output();
         }
         let most = (MOST.get() - before) as usize;
-        let allowed = 2 * 4096 + 2 * LIMITS.max_message + 3 * LIMITS.max_frame + 4 * size + 1024;
+        let text = if deflate.is_some() { 2 * (34 << 10) + LIMITS.max_message } else { 0 };
+        let allowed = 2 * 4096 + 2 * LIMITS.max_message + 3 * LIMITS.max_frame + 4 * size + 1024 + text;
         prop_assert!(most <= allowed, "{most} bytes held, {allowed} allowed");
         drop(session);
         prop_assert_eq!(HELD.get(), before);

@@ -1,7 +1,7 @@
 //! A client's side, byte by byte: builds any frame, right or wrong, and reads the server's strictly.
 #![allow(dead_code)]
 
-use nffi_websocket::{Event, Limits, Session};
+use nffi_websocket::{Deflate, Event, Limits, Session, deflate::Codec, handshake};
 
 pub const CONTINUATION: u8 = 0;
 pub const TEXT: u8 = 1;
@@ -87,13 +87,32 @@ impl Answer {
     }
 }
 
+/// What a client's offer of compression comes to.
+pub fn agreed(offer: &str) -> Deflate {
+    let headers: [(&[u8], &[u8]); 5] = [
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+        (b"Sec-WebSocket-Version", b"13"),
+        (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+        (b"Sec-WebSocket-Extensions", offer.as_bytes()),
+    ];
+    handshake(b"GET", &headers).ok().and_then(|accept| accept.deflate).expect("an offer that can be taken")
+}
+
 /// The frames of an output. Panics where a client would have to fail the connection, or where the
 /// output ends inside a frame.
-pub fn answers(mut output: &[u8]) -> Vec<Answer> {
+pub fn answers(output: &[u8]) -> Vec<Answer> {
+    inflated_answers(output, None)
+}
+
+/// The same, of a session with compression.
+pub fn inflated_answers(mut output: &[u8], mut codec: Option<&mut Codec>) -> Vec<Answer> {
     let mut answers = Vec::new();
     while let Some((head, rest)) = output.split_first_chunk::<2>() {
-        assert_eq!(head[0] & 0xf0, 0x80, "each frame is a whole message, without reserved bits");
         let opcode = head[0] & 0x0f;
+        let is_compressed = head[0] & 0x40 != 0 && codec.is_some() && opcode < CLOSE;
+        let fin = if is_compressed { 0xc0 } else { 0x80 };
+        assert_eq!(head[0] & 0xf0, fin, "each frame is a whole message, without reserved bits");
         assert!([TEXT, BINARY, CLOSE, PING, PONG].contains(&opcode), "opcode {opcode}");
         assert_eq!(head[1] & 0x80, 0, "a server does not mask");
         let (len, rest) = match head[1] {
@@ -113,6 +132,14 @@ pub fn answers(mut output: &[u8]) -> Vec<Answer> {
         };
         assert!(opcode < CLOSE || len <= 125, "a control frame of {len} bytes");
         let (payload, rest) = rest.split_at_checked(len).expect("a whole frame");
+        let inflated;
+        let payload = match &mut codec {
+            Some(codec) if is_compressed => {
+                inflated = codec.inflate(payload, 1 << 30).expect("a compressed message");
+                &inflated
+            }
+            _ => payload,
+        };
         if opcode == TEXT {
             assert!(std::str::from_utf8(payload).is_ok(), "text that is not UTF-8");
         }
