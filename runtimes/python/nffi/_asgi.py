@@ -73,6 +73,9 @@ class Server(AsyncServer):
                 "disconnected": ClientDisconnected,
                 "set_request": current_request.set,
                 "ws_max_size": self.app.ws_max_size,
+                "ws_per_message_deflate": self.app.ws_per_message_deflate,
+                "ws_ping_interval": self.app.ws_ping_interval,
+                "ws_ping_timeout": self.app.ws_ping_timeout,
             }
         )
 

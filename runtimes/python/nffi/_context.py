@@ -39,6 +39,10 @@ class App:
         self.factory: bool = read["factory"]
         self.lifespan: str = read["lifespan"]
         self.ws_max_size: int = read["ws_max_size"]
+        self.ws_per_message_deflate: bool = read["ws_per_message_deflate"]
+        #: Seconds; None: off.
+        self.ws_ping_interval: float | None = read["ws_ping_interval"]
+        self.ws_ping_timeout: float | None = read["ws_ping_timeout"]
         self.module: str = read["module"]
         self.function: str = read["function"]
         self.reload: bool = read["reload"]

@@ -29,7 +29,9 @@ impl Interface {
     fn has(self, option: &str) -> bool {
         match option {
             "app" | "factory" => self != Self::Message,
-            "lifespan" | "ws_max_size" => self == Self::Asgi,
+            "lifespan" | "ws_max_size" | "ws_per_message_deflate" | "ws_ping_interval" | "ws_ping_timeout" => {
+                self == Self::Asgi
+            }
             _ => true,
         }
     }
@@ -40,7 +42,7 @@ impl Interface {
             (Self::Asgi | Self::Wsgi, "handler") => Some("an app is named by \"app\""),
             (Self::Asgi, "threads") => Some("an ASGI app runs on one loop, and has the threads that it makes"),
             (Self::Wsgi, "uvloop") => Some("a WSGI app runs on threads"),
-            (Self::Wsgi, "lifespan" | "ws_max_size") => Some("it is one of \"interface asgi\""),
+            (Self::Wsgi, option) if !self.has(option) => Some("it is one of \"interface asgi\""),
             _ => None,
         }
     }
@@ -59,6 +61,12 @@ pub struct Options {
     pub lifespan: String,
     /// Bytes of a WebSocket message that a client sends.
     pub ws_max_size: u64,
+    /// Is compression agreed on with who offers it?
+    pub ws_per_message_deflate: bool,
+    /// How long after the answer to one ping there is the next; None: there are none.
+    pub ws_ping_interval: Option<Duration>,
+    /// How long a client has to answer; None: as long as it likes.
+    pub ws_ping_timeout: Option<Duration>,
     /// In front of sys.path, the first one first.
     pub path: Vec<PathBuf>,
     pub venv: Option<PathBuf>,
@@ -95,6 +103,9 @@ impl Options {
             factory: false,
             lifespan: "auto".into(),
             ws_max_size: 16 << 20,
+            ws_per_message_deflate: true,
+            ws_ping_interval: Some(Duration::from_secs(20)),
+            ws_ping_timeout: Some(Duration::from_secs(20)),
             module: String::new(),
             function: String::new(),
             reload: false,
@@ -124,6 +135,15 @@ impl Options {
                 }
                 "ws_max_size" if interface.has("ws_max_size") => {
                     options.ws_max_size = size(&name, &one(&name, &value)?, 1, 1 << 30)?;
+                }
+                "ws_per_message_deflate" if interface.has("ws_per_message_deflate") => {
+                    options.ws_per_message_deflate = word(&name, &one(&name, &value)?, &["on", "off"])? == "on";
+                }
+                "ws_ping_interval" if interface.has("ws_ping_interval") => {
+                    options.ws_ping_interval = time_or_off(&name, &one(&name, &value)?)?;
+                }
+                "ws_ping_timeout" if interface.has("ws_ping_timeout") => {
+                    options.ws_ping_timeout = time_or_off(&name, &one(&name, &value)?)?;
                 }
                 "path" => options.path = each(&name, &value)?.into_iter().map(PathBuf::from).collect(),
                 "venv" => options.venv = Some(one(&name, &value)?.into()),
@@ -200,6 +220,9 @@ impl Options {
             "factory": self.factory,
             "lifespan": self.lifespan,
             "ws_max_size": self.ws_max_size,
+            "ws_per_message_deflate": self.ws_per_message_deflate,
+            "ws_ping_interval": self.ws_ping_interval.map(|time| time.as_secs_f64()),
+            "ws_ping_timeout": self.ws_ping_timeout.map(|time| time.as_secs_f64()),
             "module": self.module,
             "function": self.function,
             "reload": self.reload,
@@ -281,6 +304,14 @@ fn time(name: &str, text: &str, least: Duration, most: Duration) -> Result<Durat
     }
 }
 
+fn time_or_off(name: &str, text: &str) -> Result<Option<Duration>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let found = time(name, text, Duration::from_millis(1), Duration::from_secs(86_400));
+    found.map(Some).map_err(|message| format!("{message}; or off"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,7 +371,16 @@ mod tests {
         let parse = |cfg: &str| Options::parse(cfg.as_bytes());
         let options = parse(r#"{"interface":"asgi","app":"m:app"}"#).expect("enough");
         assert_eq!((options.interface, options.factory, options.lifespan.as_str()), (Interface::Asgi, false, "auto"));
-        assert_eq!(options.ws_max_size, 16 << 20);
+        assert_eq!((options.ws_max_size, options.ws_per_message_deflate), (16 << 20, true));
+        let seconds = |n| Some(Duration::from_secs(n));
+        assert_eq!((options.ws_ping_interval, options.ws_ping_timeout), (seconds(20), seconds(20)));
+        let cfg = r#"{"interface":"asgi","app":"m:a","ws_ping_interval":"5s","ws_ping_timeout":"off",
+            "ws_per_message_deflate":"off"}"#;
+        let options = parse(cfg).expect("right");
+        assert_eq!((options.ws_ping_interval, options.ws_ping_timeout), (seconds(5), None));
+        let json: Value = serde_json::from_str(&options.to_json()).expect("JSON");
+        assert_eq!((&json["ws_ping_interval"], &json["ws_ping_timeout"]), (&json!(5.0), &Value::Null));
+        assert_eq!(json["ws_per_message_deflate"], json!(false));
         let cfg = r#"{"interface":"asgi","app":"m.n:make","factory":"on","lifespan":"off","ws_max_size":"64k"}"#;
         let options = parse(cfg).expect("right");
         assert_eq!((options.factory, options.lifespan.as_str(), options.ws_max_size), (true, "off", 64 << 10));
@@ -363,6 +403,10 @@ mod tests {
             (r#"{"interface":"asgi","app":"m:a","lifespan":"maybe"}"#, "\"lifespan\""),
             (r#"{"interface":"asgi","app":"m:a","ws_max_size":"0"}"#, "\"ws_max_size\""),
             (r#"{"interface":"asgi","app":"m:a","ws_max_size":"2t"}"#, "\"ws_max_size\""),
+            (r#"{"interface":"asgi","app":"m:a","ws_ping_interval":"0s"}"#, "\"ws_ping_interval\": a time from"),
+            (r#"{"interface":"asgi","app":"m:a","ws_ping_timeout":"20"}"#, "or off"),
+            (r#"{"interface":"asgi","app":"m:a","ws_per_message_deflate":"yes"}"#, "one of on, off"),
+            (r#"{"interface":"wsgi","app":"m:a","ws_ping_timeout":"20s"}"#, "is one of \"interface asgi\""),
         ] {
             let said = refused(cfg);
             assert!(said.contains(says), "{cfg}: {said}");

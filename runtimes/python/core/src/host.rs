@@ -53,12 +53,7 @@ struct HttpTable {
 
 impl HttpTable {
     fn of(host: &abi::nffi_host) -> Option<Self> {
-        Some(Self {
-            request: host.http?,
-            head: host.http_head?,
-            file: host.http_file?,
-            trailers: host.http_trailers?,
-        })
+        Some(Self { request: host.http?, head: host.http_head?, file: host.http_file?, trailers: host.http_trailers? })
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use nffi_abi as abi;
-use nffi_websocket::{Refusal, handshake, is_websocket};
+use nffi_websocket::{Accept, Refusal, handshake, is_websocket};
 use pyo3::{
     intern,
     prelude::*,
@@ -37,6 +37,10 @@ pub struct Core {
     /// `raised(exchange, exception)`: logs it.
     raised: Py<PyAny>,
     pub ws_max_size: usize,
+    ws_per_message_deflate: bool,
+    /// Seconds.
+    pub ws_ping_interval: Option<f64>,
+    pub ws_ping_timeout: Option<f64>,
     pub done: Py<Done>,
     call_soon: Py<PyAny>,
     turn: Gil<Turn>,
@@ -119,10 +123,10 @@ impl Core {
         call(self.raised.bind(py), [live.object(py), error.into_value(py).bind(py).as_any()]).map(drop)
     }
 
-    /// Asks for `expired` of the task's WebSocket.
-    pub fn later(&self, py: Python<'_>, seconds: f64, task: u64) -> PyResult<()> {
+    /// Asks for `expired` of the task's WebSocket. A handle, which has `cancel()`.
+    pub fn later(&self, py: Python<'_>, seconds: f64, task: u64) -> PyResult<Option<Py<PyAny>>> {
         let expired = self.expired.borrow(py).as_ref().map(|expired| expired.clone_ref(py));
-        expired.map_or(Ok(()), |expired| self.call_later.call1(py, (seconds, expired, task)).map(drop))
+        expired.map(|expired| self.call_later.call1(py, (seconds, expired, task))).transpose()
     }
 
     /// The task has ended.
@@ -192,6 +196,9 @@ impl Server {
             expired: Gil::default(),
             call_later: event_loop.getattr("call_later")?.unbind(),
             ws_max_size: option("ws_max_size")?.extract()?,
+            ws_per_message_deflate: option("ws_per_message_deflate")?.extract()?,
+            ws_ping_interval: option("ws_ping_interval")?.extract()?,
+            ws_ping_timeout: option("ws_ping_timeout")?.extract()?,
         };
         let server = Py::new(
             py,
@@ -254,7 +261,7 @@ impl Server {
     fn begin_websocket(&self, py: Python<'_>, request: &Request<'_>, headers: &[(&[u8], &[u8])]) -> PyResult<()> {
         let number = request.task;
         let accept = match handshake(request.head.method(), headers) {
-            Ok(accept) => accept,
+            Ok(accept) => Accept { deflate: accept.deflate.filter(|_| self.core.ws_per_message_deflate), ..accept },
             Err(refusal) => {
                 refuse(&self.shared.host, number, &refusal);
                 return Ok(());

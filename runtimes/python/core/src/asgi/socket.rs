@@ -3,8 +3,11 @@
 //! One message at most is kept for the app; while it is, and while the client does not take what is
 //! written, no more is read. So pings are answered whether or not the app asks for messages, and
 //! memory stays bounded.
+//!
+//! Pings go out on a schedule. A client is lost that does not answer one in time; but not one whose answer
+//! may lie behind what is not read yet.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use nffi_abi as abi;
 use nffi_websocket::{Accept, Event, Limits, SendError, Session, session::ABNORMAL};
@@ -25,6 +28,9 @@ use crate::{http::Line, runtime::Shared};
 
 /// How long a client has to answer a Close.
 const CLOSE_TIMEOUT: f64 = 5.0;
+
+/// What is said to one that does not answer a ping, with 1011: uvicorn's words.
+const PING_TIMEOUT: &str = "keepalive ping timeout";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -60,6 +66,14 @@ struct State {
     full: bool,
     /// The app has returned.
     left: bool,
+    /// The loop's handle of what is next: a ping, its end, or that of a Close.
+    timer: Option<Py<PyAny>>,
+    /// How many pings there were. The last has this number in it.
+    pings: u32,
+    /// When that went out, while its answer is awaited.
+    pinged: Option<Instant>,
+    /// How long the answer took that has come, in seconds: the next ping is to be scheduled.
+    answered: Option<f64>,
     readers: Vec<Py<PyAny>>,
     writers: Vec<Py<PyAny>>,
 }
@@ -78,12 +92,16 @@ impl Socket {
         let most = core.ws_max_size;
         let state = State {
             stage: Stage::New,
-            session: Session::new(Limits { max_message: most, max_frame: most }),
+            session: Session::with_deflate(Limits { max_message: most, max_frame: most }, accept.deflate),
             news: None,
             gone: false,
             closed: false,
             full: false,
             left: false,
+            timer: None,
+            pings: 0,
+            pinged: None,
+            answered: None,
             readers: Vec::new(),
             writers: Vec::new(),
         };
@@ -110,7 +128,7 @@ impl Socket {
     /// Reads as much as there is use for, and wakes who waits.
     fn pump(&self, py: Python<'_>) -> PyResult<()> {
         let (mut readers, mut writers) = (Vec::new(), Vec::new());
-        let over = {
+        let (answered, over) = {
             let mut state = self.state.borrow(py);
             if matches!(state.stage, Stage::Open | Stage::Closing) {
                 self.read(&mut state);
@@ -123,10 +141,13 @@ impl Socket {
             }
             // Else the app is still to be told, and its end will be the task's.
             let closed = matches!(state.stage, Stage::Open | Stage::Closing) && state.session.is_over();
-            closed || state.gone && state.left
+            let answered = state.answered.take().filter(|_| state.stage == Stage::Open);
+            (answered, closed || state.gone && state.left)
         };
         if over {
             self.end(py, 0, b"")?;
+        } else if let (Some(took), Some(interval)) = (answered, self.core.ws_ping_interval) {
+            self.arm(py, (interval - took).max(0.0))?;
         }
         wake(py, readers)?;
         wake(py, writers)
@@ -155,6 +176,9 @@ impl Socket {
                 // After the app's Close it wants to hear no more.
                 Event::Text(text) if !state.closed => state.news = Some(News::Text(text)),
                 Event::Binary(bytes) if !state.closed => state.news = Some(News::Binary(bytes)),
+                Event::Pong(bytes) if bytes[..] == state.pings.to_be_bytes() => {
+                    state.answered = state.pinged.take().map(|at| at.elapsed().as_secs_f64());
+                }
                 Event::Text(_) | Event::Binary(_) | Event::Ping(_) | Event::Pong(_) => {}
                 Event::Close { code, reason } => state.disconnected(code, reason.as_str()),
                 Event::Failed(violation) => state.disconnected(violation.code, &violation.reason),
@@ -182,13 +206,14 @@ impl Socket {
 
     /// Ends the task. Nobody does so twice.
     fn end(&self, py: Python<'_>, status: i32, last: &[u8]) -> PyResult<()> {
-        let (readers, writers) = {
+        let (readers, writers, timer) = {
             let mut state = self.state.borrow(py);
             if std::mem::replace(&mut state.stage, Stage::Done) == Stage::Done {
                 return Ok(());
             }
-            (std::mem::take(&mut state.readers), std::mem::take(&mut state.writers))
+            (std::mem::take(&mut state.readers), std::mem::take(&mut state.writers), state.timer.take())
         };
+        cancel(py, timer)?;
         self.core.over(py, self.task);
         let host = &self.shared.host;
         if status == 0 && last.is_empty() {
@@ -198,6 +223,65 @@ impl Socket {
         }
         wake(py, readers)?;
         wake(py, writers)
+    }
+
+    // ---- time ---------------------------------------------------------------------------------
+
+    /// `expired` is called then, and not when it was asked for before.
+    fn arm(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        let timer = self.core.later(py, seconds, self.task)?;
+        let before = std::mem::replace(&mut self.state.borrow(py).timer, timer);
+        cancel(py, before)
+    }
+
+    pub fn expired(&self, py: Python<'_>) -> PyResult<()> {
+        let stage = self.state.borrow(py).stage;
+        match stage {
+            Stage::Open => self.beat(py),
+            // The client has had its time to answer our Close.
+            Stage::Closing => self.end(py, 0, b""),
+            _ => Ok(()),
+        }
+    }
+
+    /// It is time for a ping, or for the answer to one.
+    fn beat(&self, py: Python<'_>) -> PyResult<()> {
+        let Core { ws_ping_interval: interval, ws_ping_timeout: timeout, .. } = *self.core;
+        let (next, over) = {
+            let mut state = self.state.borrow(py);
+            // What came while the loop was busy.
+            self.read(&mut state);
+            if state.gone || state.answered.is_some() {
+                (None, false)
+            } else if state.pinged.is_none() {
+                state.pings = state.pings.wrapping_add(1);
+                let number = state.pings.to_be_bytes();
+                // It is open.
+                let _ = state.session.ping(&number);
+                state.pinged = timeout.map(|_| Instant::now());
+                self.write(&mut state);
+                (timeout.or(interval), false)
+            } else if state.news.is_some() || state.full {
+                (timeout, false)
+            } else {
+                let _ = state.session.close(1011, PING_TIMEOUT);
+                self.write(&mut state);
+                state.disconnected(1011, PING_TIMEOUT);
+                (None, true)
+            }
+        };
+        if over {
+            self.shared.host.log(
+                self.task,
+                abi::NFFI_LOG_INFO as i32,
+                "the WebSocket's client answers no ping: closed",
+            );
+            return self.end(py, 0, b"");
+        }
+        if let Some(seconds) = next {
+            self.arm(py, seconds)?;
+        }
+        self.pump(py)
     }
 
     // ---- waiting ------------------------------------------------------------------------------
@@ -289,6 +373,9 @@ impl Socket {
             _ => return Err(more.refused()),
         }
         self.state.borrow(py).stage = Stage::Open;
+        if let Some(interval) = self.core.ws_ping_interval {
+            self.arm(py, interval)?;
+        }
         self.pump(py)
     }
 
@@ -347,7 +434,7 @@ impl Socket {
         };
         wake(py, readers)?;
         if !over {
-            self.core.later(py, CLOSE_TIMEOUT, self.task)?;
+            self.arm(py, CLOSE_TIMEOUT)?;
         }
         Ok(())
     }
@@ -436,11 +523,6 @@ impl Socket {
         self.end(py, 0, b"")
     }
 
-    /// The client has had its time to answer our Close.
-    pub fn expired(&self, py: Python<'_>) -> PyResult<()> {
-        self.end(py, 0, b"")
-    }
-
     /// The app has returned.
     pub fn returned(&self, py: Python<'_>) -> PyResult<()> {
         let stage = self.state.borrow(py).stage;
@@ -467,6 +549,10 @@ impl Socket {
             Stage::Closing => Ok(()),
         }
     }
+}
+
+fn cancel(py: Python<'_>, timer: Option<Py<PyAny>>) -> PyResult<()> {
+    timer.map_or(Ok(()), |timer| timer.call_method0(py, intern!(py, "cancel")).map(drop))
 }
 
 impl State {
