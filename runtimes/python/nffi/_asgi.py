@@ -12,7 +12,7 @@ from typing import Any
 from ._asyncio import LAST, AsyncServer
 from ._context import App, Error, current_request, described
 from ._lifespan import Lifespan
-from ._logging import write_exception
+from ._logging import INFO, write, write_exception
 
 #: What of a stop's grace is kept for the app's shutdown.
 SHUTDOWN = 0.3
@@ -83,8 +83,11 @@ class Server(AsyncServer):
         if isinstance(error, asyncio.CancelledError):
             exchange.raised("cancelled")
         else:
-            if not (isinstance(error, ClientDisconnected) and exchange.cancelled()):
+            if not (exchange.cancelled() and _is_of_disconnect(error)):
                 write_exception("Exception in ASGI application", error, self.app)
+            elif not isinstance(error, ClientDisconnected):
+                why = f"the client has gone, and the application has ended with {described(error)}"
+                write(INFO, why, self.app)
             exchange.raised(described(error))
         # The traceback's frames hold the exchange.
         error.__traceback__ = None
@@ -105,6 +108,18 @@ class Server(AsyncServer):
             task.cancel()
         if others:
             await asyncio.wait(others, timeout=LAST)
+
+
+def _is_of_disconnect(error: BaseException | None, seen: frozenset[int] = frozenset()) -> bool:
+    """Is it ClientDisconnected, or what a framework made of it? Such chains may have cycles."""
+    while error is not None and id(error) not in seen:
+        seen |= {id(error)}
+        if isinstance(error, ClientDisconnected):
+            return True
+        if isinstance(error, BaseExceptionGroup):
+            return all([_is_of_disconnect(each, seen) for each in error.exceptions])
+        error = error.__cause__ or error.__context__
+    return False
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:

@@ -120,6 +120,15 @@ class Starlette(Case):
         self.assertEqual(self.ask("/static/file.txt", **{"If-None-Match": response.getheader("etag")})[0].status, 304)
 
 
+    def test_a_client_that_leaves_is_no_error(self):
+        with self.nginx.connect() as client:
+            client.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.recv(100)
+        # Starlette makes an exception of its own of ours.
+        self.logged(r"\[info\] .*the client has gone, and the application has ended with ClientDisconnect")
+        self.assertNotIn("Exception in ASGI application", self.nginx.log())
+
+
 class Django(Case):
     RUNTIMES = runtime("app", "django_app:app")
     LOCATIONS = LOCATIONS

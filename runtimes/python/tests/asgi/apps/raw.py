@@ -249,6 +249,14 @@ async def http_nothing(scope, receive, send, query):
     pass
 
 
+async def http_started(scope, receive, send, query):
+    """Fails behind its head: in the same turn of the loop, or later."""
+    await start(send)
+    if query.get("later"):
+        await asyncio.sleep(0.1)
+    raise ValueError("behind the head")
+
+
 async def http_half(scope, receive, send, query):
     await start(send)
     await send({"type": "http.response.body", "body": b"half", "more_body": True})

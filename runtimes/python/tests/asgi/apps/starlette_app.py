@@ -29,6 +29,14 @@ async def stream(request):
     return StreamingResponse(pieces())
 
 
+async def endless(request):
+    async def pieces():
+        while True:
+            yield b"x" * 10_000
+
+    return StreamingResponse(pieces())
+
+
 async def form(request):
     async with request.form() as form:
         return JSONResponse({name: value for name, value in form.items()})
@@ -38,6 +46,7 @@ app = Starlette(
     routes=[
         Route("/size", size, methods=["POST"]),
         Route("/stream", stream),
+        Route("/endless", endless),
         Route("/form", form, methods=["POST"]),
         Route("/file", lambda request: FileResponse(FILE)),
         Route("/plain", lambda request: PlainTextResponse("plain"), methods=["GET", "HEAD"]),
