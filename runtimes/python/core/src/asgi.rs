@@ -8,6 +8,7 @@
 //! | `scope`    | the dict that says what the request is                                   |
 //! | `exchange` | one HTTP request: `receive` and `send`                                   |
 //! | `socket`   | one WebSocket: `receive` and `send`                                       |
+//! | `pings`    | whether a WebSocket's client is still there                              |
 //! | `message`  | what is in the dicts that an app sends                                   |
 //! | `waiting`  | what `receive()` and `send()` return, to be awaited                      |
 //! | `call`     | calls that cost less than the limited API's                              |
@@ -20,6 +21,7 @@ mod eager;
 mod exchange;
 mod gil;
 mod message;
+mod pings;
 mod scope;
 mod server;
 mod socket;

@@ -119,7 +119,6 @@ class Starlette(Case):
         self.assertEqual((response.getheader("content-length"), body), ("200000", b""))
         self.assertEqual(self.ask("/static/file.txt", **{"If-None-Match": response.getheader("etag")})[0].status, 304)
 
-
     def test_a_client_that_leaves_is_no_error(self):
         with self.nginx.connect() as client:
             client.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")

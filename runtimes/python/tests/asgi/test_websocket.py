@@ -291,9 +291,9 @@ class Compression(Sockets):
                     socket.send(message)
                     self.assertEqual(socket.recv(), message)
             for i in range(300):
-                socket.send(f"a message of some length, which differs a little from the others: {i}")
+                socket.send(f"a message of some length, which differs from the others: {i}")
             for i in range(300):
-                self.assertEqual(socket.recv(), f"a message of some length, which differs a little from the others: {i}")
+                self.assertEqual(socket.recv(), f"a message of some length, which differs from the others: {i}")
 
     def test_what_is_agreed_on(self):
         _, head = self.by_hand("/echo", more=self.OFFER)

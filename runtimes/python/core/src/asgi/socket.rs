@@ -7,7 +7,7 @@
 //! Pings go out on a schedule. A client is lost that does not answer one in time; but not one whose answer
 //! may lie behind what is not read yet.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use nffi_abi as abi;
 use nffi_websocket::{Accept, Event, Limits, SendError, Session, session::ABNORMAL};
@@ -21,6 +21,7 @@ use pyo3::{
 use super::{
     gil::Gil,
     message::{Message, event},
+    pings::Pings,
     server::Core,
     waiting::{Target, Waiting, What, wake},
 };
@@ -68,12 +69,7 @@ struct State {
     left: bool,
     /// The loop's handle of what is next: a ping, its end, or that of a Close.
     timer: Option<Py<PyAny>>,
-    /// How many pings there were. The last has this number in it.
-    pings: u32,
-    /// When that went out, while its answer is awaited.
-    pinged: Option<Instant>,
-    /// How long the answer took that has come, in seconds: the next ping is to be scheduled.
-    answered: Option<f64>,
+    pings: Pings,
     readers: Vec<Py<PyAny>>,
     writers: Vec<Py<PyAny>>,
 }
@@ -99,9 +95,7 @@ impl Socket {
             full: false,
             left: false,
             timer: None,
-            pings: 0,
-            pinged: None,
-            answered: None,
+            pings: Pings::default(),
             readers: Vec::new(),
             writers: Vec::new(),
         };
@@ -141,7 +135,7 @@ impl Socket {
             }
             // Else the app is still to be told, and its end will be the task's.
             let closed = matches!(state.stage, Stage::Open | Stage::Closing) && state.session.is_over();
-            let answered = state.answered.take().filter(|_| state.stage == Stage::Open);
+            let answered = state.pings.take_answer().filter(|_| state.stage == Stage::Open);
             (answered, closed || state.gone && state.left)
         };
         if over {
@@ -176,10 +170,8 @@ impl Socket {
                 // After the app's Close it wants to hear no more.
                 Event::Text(text) if !state.closed => state.news = Some(News::Text(text)),
                 Event::Binary(bytes) if !state.closed => state.news = Some(News::Binary(bytes)),
-                Event::Pong(bytes) if bytes[..] == state.pings.to_be_bytes() => {
-                    state.answered = state.pinged.take().map(|at| at.elapsed().as_secs_f64());
-                }
-                Event::Text(_) | Event::Binary(_) | Event::Ping(_) | Event::Pong(_) => {}
+                Event::Pong(payload) => state.pings.pong(&payload),
+                Event::Text(_) | Event::Binary(_) | Event::Ping(_) => {}
                 Event::Close { code, reason } => state.disconnected(code, reason.as_str()),
                 Event::Failed(violation) => state.disconnected(violation.code, &violation.reason),
             }
@@ -251,17 +243,17 @@ impl Socket {
             let mut state = self.state.borrow(py);
             // What came while the loop was busy.
             self.read(&mut state);
-            if state.gone || state.answered.is_some() {
+            if state.gone || state.pings.is_answered() {
+                // `pump` sees to that.
                 (None, false)
-            } else if state.pinged.is_none() {
-                state.pings = state.pings.wrapping_add(1);
-                let number = state.pings.to_be_bytes();
+            } else if !state.pings.is_awaited() {
+                let payload = state.pings.next(timeout.is_some());
                 // It is open.
-                let _ = state.session.ping(&number);
-                state.pinged = timeout.map(|_| Instant::now());
+                let _ = state.session.ping(&payload);
                 self.write(&mut state);
                 (timeout.or(interval), false)
             } else if state.news.is_some() || state.full {
+                // The answer may be there.
                 (timeout, false)
             } else {
                 let _ = state.session.close(1011, PING_TIMEOUT);
