@@ -125,6 +125,23 @@ WRONG |= {
     "nffi_param without a value": location("nffi_param A;", "number of arguments"),
 }
 
+STATUS = "server {\n  location / {\n    nffi_status%s;\n  }\n}"
+WRONG |= {
+    "nffi_zone without a size": ("nffi_zone a;", "number of arguments", 1),
+    "nffi_zone small": ("nffi_zone a 64k;", "nffi_zone.*at least 128k", 1),
+    "nffi_zone with a word for a size": ("nffi_zone a large;", "nffi_zone.*at least 128k", 1),
+    "nffi_zone without a name": ('nffi_zone "" 1m;', "name.*nffi_zone", 1),
+    "nffi_zone twice": ("nffi_zone a 1m;\nnffi_zone b 1m;", "duplicate", 2),
+    "nffi_zone in a server block": ("server { nffi_zone a 1m; }", "not allowed here", 1),
+    "nffi_zone of another module's name": ("limit_req_zone $remote_addr zone=a:1m rate=1r/s;\nnffi_zone a 1m;", "already (declared|bound)", 2),
+    "nffi_status without a zone": (STATUS % "", "nffi_status in .*: there is nothing to show without", (1, 6)),
+    "nffi_status of an unknown word": ("nffi_zone a 1m;\n" + STATUS % " names=on", "gojinn_names=on or off", 4),
+    "nffi_status twice": ("nffi_zone a 1m;\n" + STATUS % "; nffi_status", "duplicate", 4),
+    "nffi_slow_log without a time": location("nffi_slow_log a.log;", "a file and a time, or off"),
+    "nffi_slow_log with a word for a time": location("nffi_slow_log a.log soon;", "nffi_slow_log.*time"),
+    "nffi_slow_log twice": location("nffi_slow_log off; nffi_slow_log off;", "duplicate"),
+}
+
 WRONG |= {
     "env without a name": option("env;", "env"),
     "env with two values": option("env A b c;", "env"),
