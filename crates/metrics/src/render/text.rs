@@ -82,7 +82,8 @@ pub fn write(view: &View, dialect: Dialect, gojinn_names: bool) -> String {
         text.histogram("nffi_run_seconds", &[("runtime", &runtime.name)], &runtime.meter.run);
     }
 
-    let gauges: [(&str, &str, fn(&Gauges) -> u64); 4] = [
+    type Value = fn(&Gauges) -> u64;
+    let gauges: [(&str, &str, Value); 4] = [
         ("nffi_queued", "Tasks that wait for a thread of the runtime.", |g| g.queued),
         ("nffi_running", "Tasks that a thread has taken: of functions in WebAssembly, the instances.", Gauges::running),
         ("nffi_in_flight", "Tasks that have not ended.", |g| g.in_flight),
