@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""scripts/run asgi in a browser: the documentation page calls an endpoint, and two people chat.
+"""scripts/run asgi in a browser: the documentation page calls an endpoint, two people chat, and the metrics page counts.
 
     python3 t/browser/asgi.py [FOLDER]      screenshots go there
 
@@ -143,6 +143,22 @@ def chat(browser, url, folder):
     driver.save_screenshot(str(folder / "chat.png"))
 
 
+def metrics(browser, url, folder):
+    """What the application has done so far, and goes on to do while somebody looks."""
+    browser.driver.get(f"{url}/metrics")
+    browser.wait_for_text("h2", "app")
+    browser.wait_for_text("#head", "workers: ")
+    shown = "return document.querySelector('dd').textContent"
+    before = int(browser.driver.execute_script(shown))
+    assert before >= 4, f"so many calls: {before}"
+    for _ in range(10):
+        urllib.request.urlopen(f"{url}/api/about", timeout=5).close()
+    WebDriverWait(browser.driver, PATIENCE).until(lambda driver: int(driver.execute_script(shown)) >= before + 10)
+    WebDriverWait(browser.driver, PATIENCE).until(lambda driver: len(driver.find_elements(By.TAG_NAME, "polyline")) == 5)
+    browser.driver.save_screenshot(str(folder / "metrics.png"))
+    assert browser.strangers() == [], f"fetched from outside: {browser.strangers()}"
+
+
 def main():
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="nffi-browser-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,6 +170,8 @@ def main():
             print(f"ok: the documentation page called an endpoint over {protocol}", flush=True)
         chat(browser, plain, folder)
         print("ok: two windows chatted over a WebSocket", flush=True)
+        metrics(browser, plain, folder)
+        print("ok: the metrics page shows calls as they come", flush=True)
     print(f"pictures: {folder}")
 
 
