@@ -98,6 +98,7 @@ $1 runs in nginx. Open
 
   $(app_url)$app_page
   https://127.0.0.1:$tls_port$app_page   the same over HTTP/2; the certificate was made just now, so the browser warns
+  $(app_url)/metrics   what it has to do, live
 
   $2
 
