@@ -92,8 +92,14 @@ impl Host {
 
     /// Tells the event loop of a slot whose NEWS flag has just been set. Runs on: any thread.
     fn announce(&self, slot: u32) {
-        if done::push(&self.done, &self.table, slot)
-            && !self.is_closed()
+        if done::push(&self.done, &self.table, slot) {
+            self.wake();
+        }
+    }
+
+    /// Runs on: any thread.
+    fn wake(&self) {
+        if !self.is_closed()
             && let Some(sink) = self.sink.get()
         {
             sink.notify();
@@ -167,15 +173,22 @@ impl Host {
 
     /// Ends an entered task.
     pub(crate) fn end(&self, entered: Entered<'_>, answer: Answer) -> i32 {
+        let (code, wake) = self.end_quietly(entered, answer);
+        if wake {
+            self.wake();
+        }
+        code
+    }
+
+    /// Ends an entered task; true: the caller has to wake the event loop.
+    fn end_quietly(&self, entered: Entered<'_>, answer: Answer) -> (i32, bool) {
         // SAFETY: inside the section.
         unsafe { entered.slot.set_answer(answer) };
         let Entered { slot, number, .. } = entered;
         std::mem::forget(entered);
         let before = slot.word.end();
-        if before & NEWS == 0 {
-            self.announce(number);
-        }
-        if before & CANCELLED != 0 { abi::NFFI_GONE } else { abi::NFFI_OK }
+        let wake = before & NEWS == 0 && done::push(&self.done, &self.table, number);
+        (if before & CANCELLED != 0 { abi::NFFI_GONE } else { abi::NFFI_OK }, wake)
     }
 
     pub(crate) fn write(&self, task: u64, piece: Buf) -> i32 {
@@ -351,11 +364,23 @@ unsafe extern "C" fn reply_many(answers: *mut abi::nffi_answer, n: usize) -> usi
     }
     // SAFETY: the ABI: n answers, the caller's, ours for the call.
     let answers = unsafe { slice::from_raw_parts_mut(answers, n) };
-    let mut ok = 0;
+    let (mut ok, mut wake) = (0, false);
     for answer in answers {
         // SAFETY: as in reply().
-        answer.result = unsafe { reply(answer.task, answer.status, answer.data, answer.len) };
-        ok += usize::from(answer.result == abi::NFFI_OK);
+        let data = unsafe { Buf::from_raw(answer.data, answer.len) };
+        let given = Answer { status: answer.status, data };
+        let (code, news) = guard((abi::NFFI_BAD, false), || match HOST.enter(answer.task) {
+            Ok(entered) => HOST.end_quietly(entered, given),
+            Err(Dead) => (HOST.bad("reply", answer.task), false),
+        });
+        answer.result = code;
+        ok += usize::from(code == abi::NFFI_OK);
+        wake |= news;
+    }
+    // Once, after the last: on a core that they share, an event loop that is woken by the first answer
+    // takes this one alone, and sleeps again.
+    if wake {
+        guard((), || HOST.wake());
     }
     ok
 }
