@@ -23,6 +23,11 @@ use crate::{
 /// the flush that is due.
 pub const MOST_DELAY: Duration = Duration::from_millis(1);
 
+/// A batch that takes long leaves nginx alone the longer: each of its parts may wait twice as long as
+/// the one before, up to this. Its clients have waited that long already, and nginx, where it has to
+/// share a core with Python, costs each of them a third more if it is woken every millisecond.
+const MOST_DELAY_LATER: Duration = Duration::from_millis(4);
+
 /// What requests, threads and the Python side of one runtime share.
 pub struct Shared {
     pub host: Host,
@@ -33,10 +38,17 @@ pub struct Shared {
     batch: Mutex<Batch>,
 }
 
-#[derive(Default)]
 struct Batch {
     answers: Vec<Answer>,
     first: Option<Instant>,
+    /// How long the answers may wait.
+    delay: Duration,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { answers: Vec::new(), first: None, delay: MOST_DELAY }
+    }
 }
 
 impl Shared {
@@ -46,8 +58,9 @@ impl Shared {
         batch.answers.push(answer);
         let due = batch.answers.len() >= BATCH;
         match batch.first {
-            Some(first) if due || first.elapsed() >= MOST_DELAY => {
+            Some(first) if due || first.elapsed() >= batch.delay => {
                 self.host.reply_many(&mut batch.answers);
+                batch.delay = MOST_DELAY_LATER.min(batch.delay * 2);
                 // The flush that was asked for is still to come: the next answer need not.
                 batch.first = Some(Instant::now());
                 false
@@ -78,7 +91,7 @@ impl Shared {
     /// Sends the answers that wait.
     pub fn flush(&self) {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        batch.first = None;
+        (batch.first, batch.delay) = (None, MOST_DELAY);
         if !batch.answers.is_empty() {
             self.host.reply_many(&mut batch.answers);
         }
