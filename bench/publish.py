@@ -46,16 +46,20 @@ def languages(args, records, results, tables):
 
 
 def http(args, records, tables):
-    marks = re.compile(r"(<!-- results of http -->\n).*(<!-- end of results of http -->)", re.S)
+    name, what, file = "http", "http", "http.json"
+    if args.libpython:
+        name, what, file = "http with one CPython", "http --cpython PREFIX", "http-cpython.json"
+    marks = re.compile(rf"(<!-- results of {name} -->\n).*(<!-- end of results of {name} -->)", re.S)
     text = PAGE.read_text()
     if not marks.search(text):
-        raise Failed(f"{PAGE} has lost its marks, <!-- results of http --> and <!-- end of results of http -->")
+        raise Failed(f"{PAGE} has lost its marks, <!-- results of {name} --> and <!-- end of results of {name} -->")
     out = io.StringIO()
     packages = (ROOT / "bench/http/requirements.txt").read_text().split("\n")[1:-1]
-    print(f"\n{conditions(args, 'http')} {', '.join(packages)}.\n", file=out)
+    python = version([args.venv / "bin/python3", "--version"])
+    print(f"\n{conditions(args, what)} {python}, {', '.join(packages)}.\n", file=out)
     tables(records, out)
     PAGE.write_text(marks.sub(lambda m: m[1] + out.getvalue() + m[2], text))
-    (FOLDER / "http.json").write_text(json.dumps(records, indent=1) + "\n")
+    (FOLDER / file).write_text(json.dumps(records, indent=1) + "\n")
     print(f"\npublished: {PAGE}, {FOLDER}")
 
 

@@ -138,8 +138,9 @@ class Stack:
             runtime = f"nffi_runtime app {library} {{}}"
         else:
             interface = "wsgi" if app == "flask_app" else "asgi"
+            libpython = f"libpython {self.args.libpython}; " if self.args.libpython else ""
             runtime = (f"nffi_runtime app {self.args.python} {{ interface {interface}; app {app}:app; path {APPS}; "
-                       f"venv {self.args.venv}; }}")
+                       f"{libpython}venv {self.args.venv}; }}")
         say = ""
         if "say" in self.ports:
             say = f"""
@@ -288,6 +289,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--only", action="append", metavar="CASE", choices=[c.name for c in CASES], help="this one alone (may be repeated)")
     parser.add_argument("--publish", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument("--libpython", type=pathlib.Path, help=argparse.SUPPRESS)
     for name in ("nginx", "venv", "python", "ws-load", "go-server", "go-library", "rust-server", "rust-library"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--lua-path", required=True, help=argparse.SUPPRESS)

@@ -171,6 +171,32 @@ impl Host {
         }
     }
 
+    /// Ends several tasks; how many of their callers were there. The event loop is woken once, after the
+    /// last: on a core that they share, one that is woken by the first answer takes this one alone, and
+    /// sleeps again.
+    ///
+    /// # Safety
+    /// Each data is malloc'd with len bytes, or NULL, and given away.
+    pub(crate) unsafe fn finish_many(&self, answers: &mut [abi::nffi_answer]) -> usize {
+        let (mut ok, mut wake) = (0, false);
+        for answer in answers {
+            // SAFETY: the caller's promise.
+            let data = unsafe { Buf::from_raw(answer.data, answer.len) };
+            let given = Answer { status: answer.status, data };
+            let (code, news) = guard((abi::NFFI_BAD, false), || match self.enter(answer.task) {
+                Ok(entered) => self.end_quietly(entered, given),
+                Err(Dead) => (self.bad("reply", answer.task), false),
+            });
+            answer.result = code;
+            ok += usize::from(code == abi::NFFI_OK);
+            wake |= news;
+        }
+        if wake {
+            guard((), || self.wake());
+        }
+        ok
+    }
+
     /// Ends an entered task.
     pub(crate) fn end(&self, entered: Entered<'_>, answer: Answer) -> i32 {
         let (code, wake) = self.end_quietly(entered, answer);
@@ -364,25 +390,8 @@ unsafe extern "C" fn reply_many(answers: *mut abi::nffi_answer, n: usize) -> usi
     }
     // SAFETY: the ABI: n answers, the caller's, ours for the call.
     let answers = unsafe { slice::from_raw_parts_mut(answers, n) };
-    let (mut ok, mut wake) = (0, false);
-    for answer in answers {
-        // SAFETY: as in reply().
-        let data = unsafe { Buf::from_raw(answer.data, answer.len) };
-        let given = Answer { status: answer.status, data };
-        let (code, news) = guard((abi::NFFI_BAD, false), || match HOST.enter(answer.task) {
-            Ok(entered) => HOST.end_quietly(entered, given),
-            Err(Dead) => (HOST.bad("reply", answer.task), false),
-        });
-        answer.result = code;
-        ok += usize::from(code == abi::NFFI_OK);
-        wake |= news;
-    }
-    // Once, after the last: on a core that they share, an event loop that is woken by the first answer
-    // takes this one alone, and sleeps again.
-    if wake {
-        guard((), || HOST.wake());
-    }
-    ok
+    // SAFETY: the caller gives their data away.
+    unsafe { HOST.finish_many(answers) }
 }
 
 unsafe extern "C" fn end(task: u64, status: c_int) -> c_int {

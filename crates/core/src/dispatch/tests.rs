@@ -5,12 +5,12 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use nffi_abi::{NFFI_AGAIN, NFFI_CALL, NFFI_CANCEL, NFFI_EOF, NFFI_GONE, NFFI_OK, NFFI_STOP};
+use nffi_abi::{NFFI_AGAIN, NFFI_BAD, NFFI_CALL, NFFI_CANCEL, NFFI_EOF, NFFI_GONE, NFFI_OK, NFFI_STOP, nffi_answer};
 
 use super::{Dispatch, NOBODY, News, Outcome, Submission};
 use crate::{
@@ -26,22 +26,32 @@ use crate::{
     slot::Answer,
 };
 
-struct Ring(mpsc::Sender<()>);
+/// Sends what is found when it rings.
+struct Ring<T>(&'static Host, fn(&Host) -> T, mpsc::Sender<T>);
 
-impl Sink for Ring {
+impl<T: Send> Sink for Ring<T> {
     fn notify(&self) {
-        let _ = self.0.send(());
+        let _ = self.2.send(self.1(self.0));
     }
 }
 
 /// Runs a test with a host that is gone afterwards; all its threads must have ended.
 fn with_host(queue: usize, test: impl FnOnce(&'static Host, Arc<Runtime>, &mut Dispatch, &mpsc::Receiver<()>)) {
+    with_host_and(queue, |_| (), test);
+}
+
+/// The same; the test is told what `look` finds whenever the event loop is woken.
+fn with_host_and<T: Send + 'static>(
+    queue: usize,
+    look: fn(&Host) -> T,
+    test: impl FnOnce(&'static Host, Arc<Runtime>, &mut Dispatch, &mpsc::Receiver<T>),
+) {
     let host = Box::into_raw(Box::new(Host::default()));
     {
         // SAFETY: freed below; the threads of the test are joined by then.
         let host: &'static Host = unsafe { &*host };
         let (give, rung) = mpsc::channel();
-        host.set_sink(Box::new(Ring(give)));
+        host.set_sink(Box::new(Ring(host, look, give)));
         let mut dispatch = Dispatch::new(host);
         let settings = Settings { queue, ..Settings::default() };
         let spec = Spec {
@@ -88,7 +98,7 @@ fn end(host: &Host, task: u64) -> i32 {
 }
 
 /// Drains until everything has ended.
-fn drain(dispatch: &mut Dispatch, rung: &mpsc::Receiver<()>) -> Vec<News> {
+fn drain<T>(dispatch: &mut Dispatch, rung: &mpsc::Receiver<T>) -> Vec<News> {
     let mut news = Vec::new();
     loop {
         dispatch.drain(&mut news);
@@ -110,6 +120,31 @@ fn answer(news: &[News]) -> Vec<(u32, Vec<u8>)> {
         .collect();
     answers.sort();
     answers
+}
+
+#[test]
+fn answers_given_together_wake_the_event_loop_once_after_the_last() {
+    static TASKS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+    fn over(host: &Host) -> usize {
+        let tasks = TASKS.lock().expect("tasks");
+        tasks.iter().filter(|task| host.cancelled(**task) == NFFI_BAD).count()
+    }
+    with_host_and(8, over, |host, runtime, dispatch, rung| {
+        for owner in 0..3 {
+            dispatch.submit(0, request(owner, b"x"));
+        }
+        dispatch.flush();
+        // What the start had to tell.
+        dispatch.drain(&mut Vec::new());
+        let tasks: Vec<_> = (0..3).map(|_| poll(host, &runtime).1).collect();
+        TASKS.lock().expect("tasks").clone_from(&tasks);
+        rung.try_iter().for_each(drop);
+        let mut answers: Vec<_> = tasks.iter().map(|&task| nffi_answer { task, ..Default::default() }).collect();
+        // SAFETY: no data.
+        assert_eq!(unsafe { host.finish_many(&mut answers) }, 3);
+        assert_eq!(rung.try_iter().collect::<Vec<_>>(), [3]);
+        assert_eq!(answer(&drain(dispatch, rung)).len(), 3);
+    });
 }
 
 #[test]
