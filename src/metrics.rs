@@ -5,13 +5,17 @@ mod slab;
 mod status;
 pub mod zone;
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    fmt,
+    time::{Duration, Instant},
+};
 
 use nffi_core::dispatch::{Dispatch, State};
 use nffi_metrics::{
     member::Member,
     view::{Gauges, View},
-    zone::{Crash, GAUGES, WorkerId},
+    zone::{Crash, GAUGES, WorkerId, Zone},
 };
 use nginx_sys::{NGX_LOG_ALERT, NGX_LOG_WARN};
 
@@ -22,11 +26,18 @@ use crate::errlog;
 /// Tasks of a worker that crashed which are named in the log; of the rest, how many.
 const NAMED: usize = 20;
 
-/// This worker's part of the zone.
+/// How long to leave it when there was no room.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The zone, and this worker's part of it.
 pub struct Metrics {
-    member: Member<Slab>,
-    /// Runtimes for which there was no room, said once each.
-    unheld: HashSet<u32>,
+    zone: Zone<Slab>,
+    /// `None` while there is no room.
+    member: Option<Member<Slab>>,
+    /// Not before then is more room asked for.
+    next_try: Instant,
+    /// For whom there was no room, said once each: the worker is "".
+    said: HashSet<String>,
 }
 
 impl Metrics {
@@ -37,52 +48,76 @@ impl Metrics {
         for crash in zone.bury(WorkerId::is_alive) {
             say(&crash);
         }
-        let Some(member) = Member::join(zone, WorkerId::own()) else {
-            errlog::cycle(
-                NGX_LOG_WARN as _,
-                format_args!("nffi_zone has no room for this worker, which is not counted; make it larger"),
-            );
-            return None;
-        };
-        dispatch.measure_from_now(member.marks());
-        Some(Self { member, unheld: HashSet::new() })
+        let mut metrics = Self { zone, member: None, next_try: Instant::now(), said: HashSet::new() };
+        metrics.join(dispatch);
+        Some(metrics)
     }
 
-    /// Hands over what has come together.
+    /// Becomes one of those that count, unless it is already.
+    fn join(&mut self, dispatch: &mut Dispatch) {
+        if self.member.is_some() || Instant::now() < self.next_try {
+            return;
+        }
+        self.member = Member::join(self.zone.clone(), WorkerId::own());
+        match &self.member {
+            Some(member) => dispatch.measure_from_now(member.marks()),
+            None => self.no_room("", format_args!("this worker, which is not counted; make it larger")),
+        }
+    }
+
+    fn no_room(&mut self, name: &str, for_whom: fmt::Arguments<'_>) {
+        self.next_try = Instant::now() + PATIENCE;
+        if self.said.insert(name.to_owned()) {
+            errlog::cycle(NGX_LOG_WARN as _, format_args!("nffi_zone has no room for {for_whom}"));
+        }
+    }
+
+    /// Hands over what has come together. What there is no room for stays with the runtime meanwhile.
     pub fn report(&mut self, dispatch: &mut Dispatch) {
+        self.join(dispatch);
         for number in 0.. {
-            let Some(entry) = dispatch.entry(number) else { break };
+            let (Some(member), Some(entry)) = (&mut self.member, dispatch.entry(number)) else { break };
+            let over = matches!(entry.state, State::Stopped | State::Failed(_)) && entry.in_flight == 0;
+            if over && entry.meter == Default::default() {
+                member.forget(number);
+                continue;
+            }
+            if !member.holds(number) {
+                if Instant::now() < self.next_try {
+                    continue;
+                }
+                let name = entry.runtime.name.clone();
+                if !member.hold(number, &name) {
+                    self.no_room(
+                        &name,
+                        format_args!(
+                            "runtime \"{name}\", which is not counted in this worker; make it larger (at most {GAUGES} \
+                             runtimes of a worker are counted at a time)"
+                        ),
+                    );
+                    continue;
+                }
+            }
             let gauges = Gauges {
                 queued: entry.runtime.queue.len() as u64,
                 in_flight: entry.in_flight as u64,
                 abandoned: entry.abandoned as u64,
             };
-            let name = entry.runtime.name.clone();
-            let over = entry.state == State::Stopped && entry.in_flight == 0;
-            let Some(meter) = dispatch.take_meter(number) else { break };
-            if over && meter == Default::default() {
-                self.member.forget(number);
-            } else if !self.unheld.contains(&number) && !self.member.report(number, &name, &meter, gauges) {
-                self.unheld.insert(number);
-                errlog::cycle(
-                    NGX_LOG_WARN as _,
-                    format_args!(
-                        "nffi_zone has no room for runtime \"{name}\", which is not counted in this worker; make it larger \
-                         (at most {GAUGES} runtimes of a worker are counted at a time)"
-                    ),
-                );
-            }
+            let meter = dispatch.take_meter(number).unwrap_or_default();
+            member.report(number, &meter, gauges);
         }
     }
 
     pub fn view(&self) -> View {
-        self.member.zone.view(WorkerId::is_alive)
+        self.zone.view(WorkerId::is_alive)
     }
 
     /// The worker ends as it should.
     pub fn leave(&mut self, dispatch: &mut Dispatch) {
         self.report(dispatch);
-        self.member.leave();
+        if let Some(member) = &self.member {
+            member.leave();
+        }
     }
 }
 

@@ -14,8 +14,9 @@ use std::{
 
 use nffi_core::{
     buf::Buf,
-    dispatch::{Dispatch, News, State, Submission},
+    dispatch::{Dispatch, News, Refusal, State, Submission},
     host::HOST,
+    meter::End,
     runtime::{Runtime, Spec},
     surroundings,
 };
@@ -167,6 +168,8 @@ impl Worker {
             let number = worker.start(spec);
             worker.declared.insert(name, number);
         }
+        // So that what crashes with its first request is known by its name.
+        worker.report();
         Event::new(Some(on_first)).post_next();
         WORKER.with(|slot| slot.borrow_mut().replace(worker));
         Ok(())
@@ -175,14 +178,18 @@ impl Worker {
     /// Starts a runtime; calls may be made at once.
     pub fn start(&mut self, spec: Spec) -> u32 {
         self.name(&spec);
-        self.dispatch.start(spec)
+        let number = self.dispatch.start(spec);
+        self.report();
+        number
     }
 
     /// Makes a runtime of another ABI known, which the caller starts. Once no thread of it is left,
     /// `gone` is called, on any thread.
     pub fn adopt_foreign(&mut self, spec: &Spec, gone: fn()) -> Arc<Runtime> {
         self.name(spec);
-        self.dispatch.adopt_foreign(spec, gone)
+        let runtime = self.dispatch.adopt_foreign(spec, gone);
+        self.report();
+        runtime
     }
 
     /// Tells the master, once for each name.
@@ -206,10 +213,22 @@ impl Worker {
         self.after();
     }
 
-    /// The same where the caller has waited for too long.
-    pub fn time_out(&mut self, task: u64) {
-        self.dispatch.time_out(task);
+    /// The same where it ends for the caller like that.
+    pub fn cancel_as(&mut self, task: u64, end: End) {
+        self.dispatch.cancel_as(task, end);
         self.after();
+    }
+
+    /// Would a task of `len` bytes be taken now?
+    pub fn admit(&mut self, number: u32, len: usize) -> Result<(), Refusal> {
+        self.dispatch.admit(number, len).inspect_err(|_| self.report_soon())
+    }
+
+    /// Something was counted, and no task is left that keeps the tick running.
+    pub fn report_soon(&self) {
+        if self.metrics.is_some() && !self.tick.is_armed() {
+            self.tick.arm(TICK);
+        }
     }
 
     /// After anything that may have put something on a queue.

@@ -194,6 +194,7 @@ unsafe fn send_head(exchange: *mut Exchange, head: Head, batch: &Batch) -> Resul
         let this = &mut *exchange;
         let r = this.r;
         this.status = head.status;
+        this.status_of_runtime = head.status;
         let verdict = head::judge(this, &head);
         // nginx's headers point into what the head holds, which stays where it is: so it is kept in any case.
         if verdict != Verdict::Send {

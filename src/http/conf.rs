@@ -15,7 +15,7 @@ use nginx_sys::{
     ngx_uint_t,
 };
 
-use super::{handler, log::Slow};
+use super::{handler, slow::Slow};
 use crate::{
     barrier::barrier,
     conf::{CONF_ERROR, CONF_OK, name, report, words},
@@ -304,6 +304,9 @@ unsafe extern "C" fn set_pass(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: 
         // SAFETY: as in the directives above.
         unsafe {
             let conf = &mut *conf.cast::<LocConf>();
+            if conf.gojinn_names.is_some() {
+                return report(cf, Err("\"nffi_status\" and \"nffi_pass\" in one location".to_owned()));
+            }
             let rc = once(cf, &mut conf.pass, |_, raw| Value::compile(cf, raw));
             if rc != CONF_OK {
                 return rc;
@@ -363,6 +366,7 @@ unsafe extern "C" fn set_slow_log(cf: *mut ngx_conf_t, _: *mut ngx_command_t, co
                 }
                 conf.slow_log = Some(match words.get(2) {
                     None if words[1] == "off" => None,
+                    Some(_) if words[1] == "off" => return Err("\"nffi_slow_log\": off has no time".to_owned()),
                     None => return Err("\"nffi_slow_log\": a file and a time, or off".to_owned()),
                     Some(text) => {
                         let threshold = time(text, raw(2))
@@ -398,6 +402,9 @@ unsafe extern "C" fn set_status(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf
                         return Err(format!("invalid value \"{other}\" in \"nffi_status\": gojinn_names=on or off"));
                     }
                 });
+                if conf.pass.is_some() {
+                    return Err("\"nffi_status\" and \"nffi_pass\" in one location".to_owned());
+                }
                 crate::conf::expect_zone(cf);
                 (*core_loc_conf(cf)).handler = Some(crate::metrics::status);
                 Ok(())

@@ -11,6 +11,7 @@ use nffi_core::{
     buf::Buf,
     dispatch::{News, Outcome, Refusal, Submission},
     http::Head,
+    meter::End,
     pipe::{Piece, Pieces},
     queue::monotonic_ns,
     runtime::Runtime,
@@ -21,7 +22,7 @@ use nginx_sys::{
     ngx_msec_t, ngx_pool_cleanup_add,
 };
 
-use super::{answer, answer::OutBuf, body, conf::LocConf, failure, failure::Failure, request::Ready, upgrade};
+use super::{answer, answer::OutBuf, body, conf::LocConf, failure, failure::Failure, request::Ready, slow, upgrade};
 use crate::{barrier::barrier, nginx, worker};
 
 /// Marks an owner's number as that of an exchange.
@@ -124,6 +125,10 @@ pub struct Exchange {
     pub times: Times,
     /// What the client got, or was to get: the runtime's status, or that of a failure; 0 none.
     pub status: u16,
+    /// The runtime's alone; 0 none.
+    pub status_of_runtime: u16,
+    /// How it ended for the client, where that is not how the task did.
+    pub end: Option<End>,
     /// Bytes of the answer's body.
     pub bytes: u64,
     // ---- the answer
@@ -173,6 +178,8 @@ impl Exchange {
                 trace: 0,
                 times: Times::default(),
                 status: 0,
+                status_of_runtime: 0,
+                end: None,
                 bytes: 0,
                 heads: Vec::new(),
                 rest: None,
@@ -238,7 +245,7 @@ impl Exchange {
         }
         let this: *mut Self = self;
         let submitted = worker::with(|worker| {
-            worker.dispatch.admit(self.runtime.number, block.len())?;
+            worker.admit(self.runtime.number, block.len())?;
             let number = worker.exchanges.add(this);
             self.number = Some(number);
             let mut submission = Submission::new(block, OWNER | number);
@@ -310,41 +317,52 @@ impl Exchange {
     pub unsafe fn close(&mut self, status: usize) {
         // SAFETY: the caller's promise.
         unsafe { failure::parted(self, status) };
-        self.part();
-    }
-
-    /// Parts the request from its task, whose time is over. Runs before [`part`](Self::part).
-    pub fn time_out(&mut self) {
-        worker::with(|worker| worker.time_out(self.task));
+        // SAFETY: the caller's promise.
+        unsafe { self.part() };
     }
 
     /// Parts the request from its task; one that is under way is cancelled. Any number of times.
-    pub fn part(&mut self) {
+    ///
+    /// # Safety
+    /// The exchange's request is live, or was parted before.
+    pub unsafe fn part(&mut self) {
         self.disarm();
         if self.stage == Stage::Over {
             return;
         }
-        self.stage = Stage::Over;
+        let stage = mem::replace(&mut self.stage, Stage::Over);
         self.times.over = match &self.ended {
             Some(Outcome::Http(end)) => end.over,
             _ => monotonic_ns(),
         };
-        let (task, number, running) = (mem::take(&mut self.task), self.number.take(), self.ended.is_none());
+        let (task, number) = (mem::take(&mut self.task), self.number.take());
         let polled = worker::with(|worker| {
             if let Some(number) = number {
                 worker.exchanges.remove(number);
             }
             let polled = worker.dispatch.polled(task);
             if task != 0 {
-                worker.dispatch.count_http(self.runtime.number, self.status, self.bytes);
-                if running {
-                    worker.cancel(task);
+                let number = self.runtime.number;
+                worker.dispatch.count_http(number, self.status_of_runtime, self.bytes);
+                match &self.ended {
+                    None => worker.cancel_as(task, self.end.unwrap_or(End::Cancelled)),
+                    Some(Outcome::Http(over)) => {
+                        let good = if over.status == 0 { End::Ok } else { End::Error };
+                        worker.dispatch.judge(number, self.end.unwrap_or(good), self.times.submitted, over);
+                    }
+                    // Measured already.
+                    Some(_) => {}
                 }
+                worker.report_soon();
             }
             polled
         });
         if let Some(polled) = polled.flatten() {
             self.times.polled = polled;
+        }
+        if stage != Stage::Upgraded {
+            // SAFETY: the caller's promise: nobody has parted it before.
+            unsafe { slow::log(self) };
         }
     }
 
@@ -407,6 +425,7 @@ pub unsafe fn go_on(exchange: *mut Exchange, next: Next) {
             }
             Next::Page(status) => {
                 let r = (*exchange).r;
+                (*exchange).end = Some(End::Ok);
                 (*exchange).part();
                 // As ngx_http_finalize_request() does, but for two that it takes for nginx's own orders: 408 and 444 would
                 // get no page but a connection that is cut.
@@ -485,7 +504,8 @@ unsafe extern "C" fn with_request_pool(data: *mut c_void) {
     barrier((), || {
         // SAFETY: made by new(), and nginx calls this once.
         let mut exchange = unsafe { Box::from_raw(data.cast::<Exchange>()) };
-        exchange.part();
+        // SAFETY: at_request_end() has done it before, for a live request.
+        unsafe { exchange.part() };
         // SAFETY: no one looks at the buffers of a request that is gone.
         unsafe { answer::drop_pieces(&mut exchange) };
     });

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, ptr};
 
-use nffi_core::dispatch::{Outcome, Refusal};
+use nffi_core::{
+    dispatch::{Outcome, Refusal},
+    meter::End,
+};
 use nginx_sys::{
     NGX_ERROR, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR,
     NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_LOG_ERR, NGX_LOG_INFO, NGX_OK,
@@ -44,6 +47,17 @@ impl Failure {
         }
     }
 
+    /// How the task ended for the client; `None` where that is as for any client that goes.
+    fn end(&self, stage: Stage) -> Option<End> {
+        match self {
+            // It was no fault of anyone's that nobody said anything.
+            Self::Timeout if stage == Stage::Upgraded => Some(End::Ok),
+            Self::Timeout => Some(End::Timeout),
+            Self::Runtime(..) | Self::Protocol(_) | Self::NoMemory | Self::Lacking(_) => Some(End::Error),
+            Self::Refused(_) | Self::Nginx(_) => None,
+        }
+    }
+
     pub fn status(&self) -> u32 {
         match self {
             Self::Timeout => NGX_HTTP_GATEWAY_TIME_OUT,
@@ -82,9 +96,7 @@ pub unsafe fn fail(exchange: *mut Exchange, failure: Failure) {
         let this = &mut *exchange;
         let r = this.r;
         let stage = this.stage;
-        if matches!(failure, Failure::Timeout) {
-            this.time_out();
-        }
+        this.end = failure.end(stage);
         if stage == Stage::Upgraded && matches!(failure, Failure::Timeout) {
             // No fault of anyone's.
             let words = format!("let its connection idle for {} ms (nffi_timeout), which is closed", this.timeout);
@@ -94,6 +106,10 @@ pub unsafe fn fail(exchange: *mut Exchange, failure: Failure) {
             log(this, NGX_LOG_ERR, &words);
         } else {
             parted(this, failure.status() as usize);
+        }
+        if !matches!(stage, Stage::Sending | Stage::Upgraded | Stage::Discarding(Discard::Nothing)) {
+            // What the client gets instead.
+            this.status = failure.status() as u16;
         }
         this.part();
         match stage {
@@ -108,8 +124,6 @@ pub unsafe fn fail(exchange: *mut Exchange, failure: Failure) {
             // The head was all that was wanted, and that was sent.
             Stage::Discarding(Discard::Nothing) => ngx_http_finalize_request(r, NGX_OK as ngx_int_t),
             _ => {
-                // What the client gets instead.
-                this.status = failure.status() as u16;
                 if (*r).reading_body() != 0 {
                     // nginx will close it: better said than found out.
                     (*r).set_keepalive(0);
@@ -156,5 +170,9 @@ pub unsafe fn log(exchange: &Exchange, level: u32, words: &str) {
     // SAFETY: the caller's promise.
     let log = unsafe { (*(*exchange.r).connection).log };
     let (name, trace) = (&exchange.runtime.name, exchange.trace);
-    errlog::write(log, level as _, format_args!("nffi runtime \"{name}\" {words}, trace: {trace:032x}"));
+    if trace == 0 {
+        errlog::write(log, level as _, format_args!("nffi runtime \"{name}\" {words}"));
+    } else {
+        errlog::write(log, level as _, format_args!("nffi runtime \"{name}\" {words}, trace: {trace:032x}"));
+    }
 }

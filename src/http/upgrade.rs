@@ -51,6 +51,7 @@ pub unsafe fn begin(exchange: *mut Exchange, head: Head) -> Next {
         let r = this.r;
         let c = (*r).connection;
         this.status = 101;
+        this.status_of_runtime = 101;
         let applied = head::apply(this, &head);
         this.heads.push(head);
         if let Err(failure) = applied {

@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_int};
 use nffi_core::{
     buf::Buf,
     dispatch::{NOBODY, Outcome, Submission},
+    meter::End,
 };
 use nginx_sys::ngx_http_request_t;
 
@@ -56,7 +57,7 @@ fn call(r: *mut ngx_http_request_t, runtime: u32, data: Option<&[u8]>, wanted: f
         let Some(timeout) = timeout(wanted, default) else {
             return reply.fail(worker, "bad timeout");
         };
-        if let Err(refusal) = worker.dispatch.admit(runtime, data.map_or(0, <[u8]>::len)) {
+        if let Err(refusal) = worker.admit(runtime, data.map_or(0, <[u8]>::len)) {
             return reply.fail(worker, refusal.words());
         }
         let Some(data) = data.map_or(Some(Buf::none()), Buf::copy_of) else {
@@ -120,7 +121,7 @@ pub fn outcome(worker: &mut Worker, owner: u32) -> Result<Outcome, &'static str>
     let call = call.ok_or("resumed by something else while waiting")?;
     let task = call.task;
     worker.owners.as_mut().and_then(|owners| owners.recycle(call)).ok_or_else(|| {
-        worker.time_out(task);
+        worker.cancel_as(task, End::Timeout);
         "timeout"
     })
 }
@@ -137,7 +138,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_cast(
     // SAFETY: Lua passes its one reply structure, and a string that it holds.
     let (reply, data) = unsafe { (&mut *reply, bytes(data, len)) };
     enter(reply, |worker, reply| {
-        if let Err(refusal) = worker.dispatch.admit(runtime, data.len()) {
+        if let Err(refusal) = worker.admit(runtime, data.len()) {
             return reply.fail(worker, refusal.words());
         }
         let Some(data) = Buf::copy_of(data) else {

@@ -37,7 +37,7 @@ unsafe extern "C" fn ngx_http_nffi_lua_open(
     // SAFETY: Lua passes its own structures, and a string that it holds.
     let (reply, data, stream) = unsafe { (&mut *reply, bytes(data, len), &mut *stream) };
     enter(reply, |worker, reply| {
-        if let Err(refusal) = worker.dispatch.admit(runtime, data.len()) {
+        if let Err(refusal) = worker.admit(runtime, data.len()) {
             return reply.fail(worker, refusal.words());
         }
         let Some(data) = Buf::copy_of(data) else {

@@ -11,7 +11,7 @@ use nginx_sys::{
 use super::slab::Slab;
 use crate::{barrier::barrier, conf, errlog, nginx};
 
-/// Room for a few workers and runtimes: each worker takes 16 KiB, each runtime 2.
+/// Room for a few workers and runtimes: each worker takes 12 KiB, each runtime 2.
 const LEAST: usize = 128 * 1024;
 
 /// Asks nginx for the zone. Runs on: the directive's handler.

@@ -6,6 +6,7 @@ Guards: each outcome is counted once, over all workers; reloads and crashes lose
 import json
 import os
 import pathlib
+import re
 import signal
 import sys
 import time
@@ -24,8 +25,25 @@ STATUS = """
 location = /status { nffi_status; }
 location = /gojinn { nffi_status gojinn_names=on; }
 location /short/ { nffi_pass http; nffi_timeout 200ms; }
+location /page/ { nffi_pass http; nffi_intercept_errors on; error_page 404 @page; }
+location @page { return 200 page; }
+location = /stream {
+    content_by_lua_block {
+        local nffi = require "resty.nffi"
+        local s = assert(nffi.get("pieces"):open("write 10 5000"))
+        ngx.sleep(0.2)
+        for _ = 1, 3 do nffi.call("fixture", "echo x") end -- its slot is another's by now
+        local n = 0
+        for piece in function() return s:receive() end do n = n + #piece end
+        ngx.say(n)
+    }
+}
 """
-FIXTURE = f"nffi_runtime fixture {FIXTURES}/libfixture.so {{ stop_timeout 2s; queue 4; }}"
+FIXTURE = f"""
+nffi_runtime fixture {FIXTURES}/libfixture.so {{ stop_timeout 2s; queue 4; }}
+nffi_runtime pieces {FIXTURES}/libfixture.so {{ stop_timeout 2s; other yes; }}
+nffi_runtime failed {FIXTURES}/libhttp.so {{ init_fail yes; }}
+"""
 ACCEPTS = {
     "": "text/plain",
     "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5": "application/openmetrics-text",
@@ -50,14 +68,15 @@ def ask(nginx, path, method="GET", headers="", body=b""):
 
 def outcomes(checks):
     """Every way to end, by nffi_pass and by Lua."""
-    nginx = serve(checks, STATUS, http=ZONE + FIXTURE)
-    checks.check(status(nginx)["runtimes"].keys() >= set() and status(nginx)["worker_crashes"] == 0, "before any request")
+    nginx = serve(checks, STATUS + "location /failed/ { nffi_pass failed; }", http=ZONE + FIXTURE)
+    checks.check(status(nginx)["runtimes"].keys() == {"http", "fixture", "pieces", "failed"}, "before any request", status(nginx)["runtimes"].keys())
     for _ in range(3):
         ask(nginx, "/hello")
     ask(nginx, "/count", "POST", body=b"x" * 1000)
     ask(nginx, "/off/count", "POST", body=b"x" * 100000)
-    ask(nginx, "/status?code=404")  # not the location of that name: the fixture's
     ask(nginx, "/fail")
+    ask(nginx, "/wrong?how=no_head")
+    ask(nginx, "/page/flush?code=404&ms=50")
     ask(nginx, "/short/sleep")
     with Raw(nginx.port) as c:
         c.ask("/sleep")
@@ -65,12 +84,12 @@ def outcomes(checks):
         checks.check(runtime(nginx)["now"] == {"queued": 0, "running": 1, "in_flight": 1, "abandoned": 0}, "one runs", runtime(nginx)["now"])
     wait_for(lambda: runtime(nginx)["calls"]["cancelled"] == 1 and runtime(nginx)["now"]["in_flight"] == 0, 5)
     http = runtime(nginx)
-    checks.check(http["calls"] == {"ok": 5, "error": 1, "timeout": 1, "cancelled": 1, "rejected": 0}, "HTTP by outcome", http["calls"])
-    checks.check(http["http_responses"]["2xx"] == 5 and http["request_bytes"] == 101000, "statuses and bytes",
+    checks.check(http["calls"] == {"ok": 6, "error": 2, "timeout": 1, "cancelled": 1, "rejected": 0}, "HTTP by outcome", http["calls"])
+    checks.check((http["http_responses"]["2xx"], http["http_responses"]["4xx"], http["request_bytes"]) == (5, 1, 101000), "statuses and bytes",
                  http["http_responses"], http["request_bytes"])
     durations = http["duration"]
     checks.check(all(durations[o]["count"] == http["calls"][o] for o in durations), "each has its duration")
-    checks.check(http["queue"]["count"] == 8 and http["run"]["count"] == 8, "and its parts", http["queue"], http["run"])
+    checks.check(http["queue"]["count"] == 10 and http["run"]["count"] == 10, "and its parts", http["queue"], http["run"])
     checks.check(0.19 <= durations["timeout"]["sum"] < 5 and sum(durations["timeout"]["buckets"][:13]) == 0, "times are in seconds",
                  durations["timeout"])
 
@@ -81,6 +100,15 @@ def outcomes(checks):
     wait_for(lambda: runtime(nginx, "fixture")["calls"]["ok"] == 2, 5)
     lua = runtime(nginx, "fixture")["calls"]
     checks.check((lua["ok"], lua["error"], lua["timeout"]) == (2, 1, 1), "calls and casts of Lua by outcome", lua)
+
+    before = runtime(nginx, "fixture")["response_bytes"]
+    checks.check(nginx.get("/stream")[1] == b"50000\n", "a stream that is received after its end")
+    wait_for(lambda: runtime(nginx, "pieces")["response_bytes"] >= 50000, 5)
+    checks.check(runtime(nginx, "pieces")["response_bytes"] == 50000 and runtime(nginx, "fixture")["response_bytes"] == before + 3,
+                 "its bytes are its own", runtime(nginx, "pieces")["response_bytes"], runtime(nginx, "fixture")["response_bytes"] - before)
+    for _ in range(3):
+        nginx.get("/failed/hello")
+    checks.check(wait_for(lambda: runtime(nginx, "failed")["calls"]["rejected"] == 3, 5), "requests of a runtime that failed", runtime(nginx, "failed"))
 
     # The only thread of the fixture stalls: all others wait, and some are refused.
     clients = [Raw(nginx.port) for _ in range(12)]
@@ -166,13 +194,13 @@ def workers(checks):
 def crash(checks):
     """kill -9: the next worker says what ran, with its traces."""
     nginx = serve(checks, STATUS, http=ZONE)
-    ask(nginx, "/hello")
     trace = "0af7651916cd43dd8448eb211c80319c"
     clients = [Raw(nginx.port) for _ in range(3)]
     for c in clients:
         c.ask("/sleep", headers=f"traceparent: 00-{trace}-b7ad6b7169203331-01\r\n")
-    wait_for(lambda: runtime(nginx)["now"]["running"] == 3, 5)
     worker = nginx.workers()[0]
+    # Its first requests: nobody has asked for what is counted, nor has the worker handed it over, as a rule.
+    wait_for(lambda: (nginx.runtime("http")["in_flight"], nginx.runtime("http")["queued"]) == (3, 0), 5)
     os.kill(worker, signal.SIGKILL)
     wait_for(lambda: nginx.workers() not in ([], [worker]), 10)
     checks.check(nginx.log_has(rf"nffi: worker process {worker} ended without leaving; 3 of its tasks were running, 0 waited", 10), "it is said")
@@ -182,32 +210,54 @@ def crash(checks):
     after = status(nginx)
     http = after["runtimes"]["http"]
     checks.check((after["worker_crashes"], http["restarts"], http["now"]["running"]) == (1, 1, 0), "and counts it", after["worker_crashes"], http["restarts"])
-    checks.check(http["calls"]["ok"] == 2, "what was counted before is there", http["calls"])
+    os.kill(nginx.workers()[0], signal.SIGKILL)
+    checks.check(wait_for(lambda: nginx.get("/hello")[0] == 200 and status(nginx)["worker_crashes"] == 2, 10), "and the next one")
+    after = runtime(nginx)
+    checks.check((after["restarts"], after["calls"]["ok"]) == (2, 2), "what was counted before is there", after["calls"])
+    for c in clients:
+        c.close()
     nginx.signal(signal.SIGHUP)
     wait_for(lambda: len(nginx.workers()) == 1 and nginx.get("/hello")[0] == 200, 5)
-    checks.check(len([line for line in nginx.log().splitlines() if "ended without leaving" in line]) == 1, "once")
+    checks.check(len([line for line in nginx.log().splitlines() if "ended without leaving" in line]) == 2, "once each")
     return nginx
 
 
 def slow(checks):
     """nffi_slow_log: those that take long, and no others; at USR1 it is opened again."""
-    nginx = serve(checks, "location /quiet/ { nffi_pass http; nffi_slow_log off; }", http="nffi_slow_log @PREFIX@/slow.log 100ms;")
+    nginx = serve(checks, """
+location /quiet/ { nffi_pass http; nffi_slow_log off; }
+location /sub { content_by_lua_block { ngx.print(ngx.location.capture("/sleep?ms=1600").body) } }
+location /again/ { nffi_pass http; nffi_timeout 1200ms; error_page 504 = @again; }
+location @again { nffi_pass http; rewrite ^ /hello break; }
+""", http="nffi_slow_log @PREFIX@/slow.log 1s;")
     log = nginx.prefix / "slow.log"
     ask(nginx, "/hello")
-    ask(nginx, "/quiet/sleep?ms=200")
-    ask(nginx, "/sleep?ms=200&quote=\"\\", headers="traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n")
-    wait_for(lambda: log.read_text(), 5)
+    ask(nginx, "/quiet/sleep?ms=1500")
+    ask(nginx, "/sleep?ms=1500&quote=\"\\", headers="traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n")
+    ask(nginx, "/sub")
+    checks.check(ask(nginx, "/again/sleep")[2] == b"hello\n", "a timeout, and its error_page")
+    wait_for(lambda: len(log.read_text().splitlines()) == 3, 5)
     lines = log.read_text().splitlines()
-    checks.check(len(lines) == 1, "one of three", lines)
-    words = lines[0]
-    checks.check('runtime="http" trace=0af7651916cd43dd8448eb211c80319c queue=0.0' in words and " run=0.2" in words, "what it says", words)
-    checks.check(words.endswith('request="GET /sleep?ms=200&quote=\\x22\\x5C HTTP/1.1"'), "a client cannot forge a line", words)
+    checks.check(len(lines) == 3, "three of six: a request, a subrequest, one that an error_page stands for", lines)
+    found = re.fullmatch(r'(\S+) runtime="http" trace=0af7651916cd43dd8448eb211c80319c queue=(\S+) run=(\S+) status=200 bytes=6 '
+                         r'client=127.0.0.1 request="(.*)"', lines[0])
+    checks.check(found and float(found[2]) < 1.4 <= float(found[3]), "what it says", lines[0])
+    checks.check(found and found[4] == "GET /sleep?ms=1500&quote=\\x22\\x5C HTTP/1.1", "a client cannot forge a line", lines[0])
+    checks.check("status=504" in lines[2] and "/again/sleep" in lines[2], "its own status", lines[2])
+    with Raw(nginx.port) as c:
+        c.ask("/upgrade", headers="Connection: Upgrade\r\nUpgrade: echo\r\n")
+        c.head()
+        time.sleep(1.2)
     log.rename(nginx.prefix / "slow.old")
     nginx.signal(signal.SIGUSR1)
     wait_for(log.exists, 5)
-    time.sleep(0.2)  # each worker opens it for itself
-    ask(nginx, "/sleep?ms=150")
-    checks.check(wait_for(lambda: len(log.read_text().splitlines()) == 1, 5), "USR1")
+
+    def again():
+        ask(nginx, "/sleep?ms=1100")
+        return log.read_text()
+
+    checks.check(wait_for(again, 10), "USR1")
+    checks.check(len((nginx.prefix / "slow.old").read_text().splitlines()) < 6, "a connection that was upgraded has none")
 
 
 def small(checks):
@@ -223,12 +273,17 @@ def small(checks):
     shown = status(nginx)["runtimes"]
     checks.check(10 < len(shown) < 70, "and the others are counted", len(shown))
     checks.check(all(r["calls"]["ok"] <= 1 for r in shown.values()), "right")
+    # So many workers have no room, but each can show what the others count.
+    nginx = serve(checks, STATUS, http="nffi_zone metrics 128k;", workers=14)
+    good = sum(ask(nginx, "/status?format=json")[0] == 200 for _ in range(50))
+    checks.check(good == 50 and nginx.log_has("nffi_zone has no room for this worker", 5), "workers without room", good)
+    checks.check(0 < len(status(nginx)["workers"]) < 14, "the others are there", status(nginx)["workers"])
 
 
 def body(checks, scale):
     each(checks, (outcomes,), (formats,), (workers,), (crash,), (slow,), (small,))
     for nginx in checks.nginxes:
-        expected = (r'nffi runtime "http" (failed|timed out|was running)', "ended without leaving", "exited on signal 9", "queue full")
+        expected = (r'nffi runtime "http" (failed|timed out|was running|broke)', r'nffi runtime "failed"', "ended without leaving", "exited on signal 9", "queue full")
         checks.check(not nginx.bad_lines(*expected), "the error log is silent", nginx.bad_lines(*expected)[:3])
 
 

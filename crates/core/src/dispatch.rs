@@ -16,6 +16,7 @@ use nffi_abi as abi;
 
 use crate::{
     host::Host,
+    http::HttpEnd,
     log::Line,
     mark::TaskMark,
     meter::{End, Meter},
@@ -87,6 +88,15 @@ impl Dispatch {
     /// What was measured of a runtime since the last time.
     pub fn take_meter(&mut self, number: u32) -> Option<Meter> {
         Some(std::mem::take(&mut self.runtimes.get_mut(number as usize)?.meter))
+    }
+
+    /// How an HTTP task that has ended has ended for its client. Once for each. Times as in [`HttpEnd`].
+    pub fn judge(&mut self, number: u32, end: End, submitted: u64, over: &HttpEnd) {
+        if self.metered
+            && let Some(entry) = self.runtimes.get_mut(number as usize)
+        {
+            entry.meter.ended(end, submitted, over.polled, over.over);
+        }
     }
 
     /// An HTTP answer of a runtime's; a status of 0 where there was none.
@@ -213,12 +223,8 @@ impl Dispatch {
         self.cancel_as(task, End::Cancelled);
     }
 
-    /// The same where the caller has waited for too long.
-    pub fn time_out(&mut self, task: u64) {
-        self.cancel_as(task, End::Timeout);
-    }
-
-    fn cancel_as(&mut self, task: u64, end: End) {
+    /// The same where it ends for its caller like that.
+    pub fn cancel_as(&mut self, task: u64, end: End) {
         let Some((slot, slot_number, generation)) = self.host.table.resolve(task) else { return };
         let number = slot.runtime();
         match slot.word.cancel(generation) {

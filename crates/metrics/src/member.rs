@@ -11,7 +11,7 @@ use crate::{
 
 /// One process that counts. What it reports is added to what others have.
 pub struct Member<M: Memory> {
-    pub zone: Zone<M>,
+    zone: Zone<M>,
     worker: NonNull<Worker>,
     /// By the worker's own number of a runtime.
     runtimes: HashMap<u32, Known>,
@@ -39,14 +39,20 @@ impl<M: Memory> Member<M> {
         &self.worker().marks
     }
 
-    /// Adds what was measured since the last time, and says how it stands now. False where there is no room for another
-    /// runtime.
-    pub fn report(&mut self, number: u32, name: &str, meter: &Meter, now: Gauges) -> bool {
-        if !self.runtimes.contains_key(&number) {
-            let Some(known) = self.hold(number, name) else { return false };
-            self.runtimes.insert(number, known);
-        }
-        let Some(known) = self.runtimes.get(&number) else { return false };
+    /// Is the runtime known here?
+    pub fn holds(&self, number: u32) -> bool {
+        self.runtimes.contains_key(&number)
+    }
+
+    /// Makes the runtime known here; it keeps its place until it is [forgotten](Self::forget). False where there is no
+    /// room for another one.
+    pub fn hold(&mut self, number: u32, name: &str) -> bool {
+        self.holds(number) || self.known(number, name).map(|known| self.runtimes.insert(number, known)).is_some()
+    }
+
+    /// Adds what was measured since the last time, and says how it stands now. Of a runtime that is not held, nothing.
+    pub fn report(&self, number: u32, meter: &Meter, now: Gauges) {
+        let Some(known) = self.runtimes.get(&number) else { return };
         // SAFETY: a runtime that this process holds is not freed.
         unsafe { known.runtime.as_ref() }.add(meter);
         let gauge = &self.worker().gauges[known.gauge];
@@ -54,10 +60,9 @@ impl<M: Memory> Member<M> {
         gauge.queued.store(shown(now.queued), Ordering::Relaxed);
         gauge.in_flight.store(shown(now.in_flight), Ordering::Relaxed);
         gauge.abandoned.store(shown(now.abandoned), Ordering::Relaxed);
-        true
     }
 
-    fn hold(&self, number: u32, name: &str) -> Option<Known> {
+    fn known(&self, number: u32, name: &str) -> Option<Known> {
         let free = |gauge: &Gauge| gauge.runtime.load(Ordering::Relaxed).is_null();
         let at = self.worker().gauges.iter().position(free)?;
         debug_assert!(at < GAUGES);

@@ -125,25 +125,44 @@ impl WorkerId {
     /// This process.
     pub fn own() -> Self {
         let pid = std::process::id() as i32;
-        Self { pid, started: start_of(pid).unwrap_or(0) }
+        let started = if let Known::Since(started) = known_of(pid) { started } else { 0 };
+        Self { pid, started }
     }
 
-    /// Does it still run?
+    /// Does it still run? Yes where that cannot be known: what it has is not to be taken from it.
     pub fn is_alive(self) -> bool {
-        start_of(self.pid) == Some(self.started)
+        match known_of(self.pid) {
+            Known::Since(started) => self.started == 0 || self.started == started,
+            Known::Dead => false,
+            Known::Nothing => true,
+        }
     }
 }
 
-/// When a process was started. `None` where there is none, or but its remains.
-fn start_of(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// What there is to know of a process.
+enum Known {
+    /// It runs, and when it was started.
+    Since(u64),
+    /// There is none, or but its remains.
+    Dead,
+    /// /proc is not there, say, or not for us.
+    Nothing,
+}
+
+fn known_of(pid: i32) -> Known {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        // SAFETY: signal 0 only asks.
+        let gone =
+            unsafe { libc::kill(pid, 0) } == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH);
+        return if gone { Known::Dead } else { Known::Nothing };
+    };
     // The name may have anything in it: what follows it begins behind the last parenthesis.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let mut fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
     // Field 3 is the state, 22 the start.
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
+    if matches!(fields.next(), Some("Z" | "X")) {
+        return Known::Dead;
     }
-    fields.nth(18)?.parse().ok()
+    fields.nth(18).and_then(|field| field.parse().ok()).map_or(Known::Nothing, Known::Since)
 }
 
 /// A worker that ended without leaving, and what it had under way.
@@ -167,6 +186,7 @@ impl fmt::Display for OtherVersion {
 impl std::error::Error for OtherVersion {}
 
 /// The zone, as one process has it.
+#[derive(Clone)]
 pub struct Zone<M> {
     header: NonNull<Header>,
     pub(crate) memory: M,
@@ -306,12 +326,20 @@ impl<M: Memory> Zone<M> {
         Some(runtime)
     }
 
+    /// Who is there, or was. Asked about without the lock: that takes files to be read.
+    fn ids(&self) -> Vec<WorkerId> {
+        let _locked = self.lock();
+        self.workers().map(|worker| worker.id).collect()
+    }
+
     /// Takes the entries of processes that are no more. Says which of them ended without leaving, once.
     pub fn bury(&self, is_alive: impl Fn(WorkerId) -> bool) -> Vec<Crash> {
+        let mut dead = self.ids();
+        dead.retain(|id| !is_alive(*id));
         let _locked = self.lock();
         let dead: Vec<*mut Worker> = self
             .workers()
-            .filter(|worker| !is_alive(worker.id))
+            .filter(|worker| dead.contains(&worker.id))
             .map(|worker| (&raw const *worker).cast_mut())
             .collect();
         let mut crashes = Vec::new();
@@ -333,9 +361,11 @@ impl<M: Memory> Zone<M> {
 
     /// All of it, as it is now.
     pub fn view(&self, is_alive: impl Fn(WorkerId) -> bool) -> View {
+        let mut alive = self.ids();
+        alive.retain(|id| is_alive(*id));
         let _locked = self.lock();
         let alive: Vec<&Worker> =
-            self.workers().filter(|w| w.left.load(Ordering::Relaxed) == 0 && is_alive(w.id)).collect();
+            self.workers().filter(|w| w.left.load(Ordering::Relaxed) == 0 && alive.contains(&w.id)).collect();
         let mut runtimes: Vec<RuntimeView> = self
             .runtimes()
             .map(|runtime| RuntimeView {

@@ -93,6 +93,13 @@ fn measured(ends: &[(End, u64)]) -> Meter {
     meter
 }
 
+/// Reports of a runtime that may be held; true where it is.
+fn report(member: &mut Member<Heap>, number: u32, name: &str, meter: &Meter, now: Gauges) -> bool {
+    let held = member.hold(number, name);
+    member.report(number, meter, now);
+    held
+}
+
 fn now(queued: u64, in_flight: u64) -> Gauges {
     Gauges { queued, in_flight, abandoned: 0 }
 }
@@ -102,11 +109,11 @@ fn workers_add_up_and_gauges_are_their_own() {
     let heap = Heap::of(LARGE);
     let zone = Zone::create(heap.clone()).expect("room");
     let (mut a, mut b) = (join(&heap, &zone, 1), join(&heap, &zone, 2));
-    assert!(a.report(0, "x", &measured(&[(End::Ok, 5), (End::Error, 7)]), now(1, 3)));
-    assert!(a.report(1, "y", &Meter::default(), now(0, 0)));
+    assert!(report(&mut a, 0, "x", &measured(&[(End::Ok, 5), (End::Error, 7)]), now(1, 3)));
+    assert!(report(&mut a, 1, "y", &Meter::default(), now(0, 0)));
     // Another worker may know it by another number.
-    assert!(b.report(7, "x", &measured(&[(End::Ok, 20_000)]), now(4, 4)));
-    assert!(b.report(7, "x", &measured(&[(End::Ok, 20_000)]), now(0, 2)));
+    assert!(report(&mut b, 7, "x", &measured(&[(End::Ok, 20_000)]), now(4, 4)));
+    assert!(report(&mut b, 7, "x", &measured(&[(End::Ok, 20_000)]), now(0, 2)));
     let view = zone.view(|_| true);
     assert_eq!((view.workers, view.crashes), (vec![1, 2], 0));
     let [x, y] = &view.runtimes[..] else { panic!("not two") };
@@ -120,7 +127,7 @@ fn workers_add_up_and_gauges_are_their_own() {
     assert_eq!((view.runtimes[0].workers.len(), view.runtimes[0].meter.request_bytes), (1, 30));
     // A runtime that is over, and comes again under another number.
     b.forget(7);
-    assert!(b.report(8, "x", &Meter::default(), now(1, 1)));
+    assert!(report(&mut b, 8, "x", &Meter::default(), now(1, 1)));
     assert_eq!(zone.view(|id| id.pid == 2).runtimes[0].workers, [(2, now(1, 1))]);
 }
 
@@ -129,7 +136,7 @@ fn a_worker_that_is_gone_is_buried_once() {
     let heap = Heap::of(LARGE);
     let zone = Zone::create(heap.clone()).expect("room");
     let (mut a, b) = (join(&heap, &zone, 1), join(&heap, &zone, 2));
-    a.report(3, "x", &measured(&[(End::Ok, 5)]), now(1, 2));
+    report(&mut a, 3, "x", &measured(&[(End::Ok, 5)]), now(1, 2));
     assert_eq!(a.marks().len(), MARKS);
     b.leave();
     assert_eq!(zone.bury(|_| true), []);
@@ -148,7 +155,7 @@ fn old_runtimes_make_room_for_new_ones() {
     let zone = Zone::create(heap.clone()).expect("room");
     let mut a = join(&heap, &zone, 1);
     let mut n = 0;
-    while a.report(n, &format!("r{n}"), &measured(&[(End::Ok, 5)]), now(0, 0)) {
+    while report(&mut a, n, &format!("r{n}"), &measured(&[(End::Ok, 5)]), now(0, 0)) {
         n += 1;
     }
     assert!((3..GAUGES as u32).contains(&n), "{n}");
@@ -156,11 +163,11 @@ fn old_runtimes_make_room_for_new_ones() {
     a.forget(1);
     a.forget(0);
     assert_eq!(zone.view(|_| true).runtimes.len(), n as usize, "there is no need for room yet");
-    assert!(a.report(n, "new", &Meter::default(), now(0, 0)));
+    assert!(report(&mut a, n, "new", &Meter::default(), now(0, 0)));
     let names: Vec<_> = zone.view(|_| true).runtimes.into_iter().map(|r| r.name).collect();
     assert!(!names.contains(&"r0".to_owned()), "the longest unused: {names:?}");
     assert!(names.contains(&"r1".to_owned()) && names.contains(&"new".to_owned()));
-    assert!(a.report(n + 1, "r1", &measured(&[(End::Ok, 5)]), now(0, 0)));
+    assert!(report(&mut a, n + 1, "r1", &measured(&[(End::Ok, 5)]), now(0, 0)));
     let view = zone.view(|_| true);
     assert_eq!(view.runtimes.iter().find(|r| r.name == "r1").expect("it").meter.of(End::Ok).count(), 2);
 }
@@ -181,6 +188,7 @@ fn this_process_is_alive() {
     assert!(own.started > 0 && own.is_alive());
     assert!(!WorkerId { started: own.started + 1, ..own }.is_alive(), "its number is used again");
     assert!(!WorkerId { pid: 0x3fff_ffff, started: 0 }.is_alive());
+    assert!(WorkerId { started: 0, ..own }.is_alive(), "it does not know when it was started");
 }
 
 #[test]
@@ -202,7 +210,7 @@ fn text_has_the_seeds_names_where_they_are_wanted() {
     let heap = Heap::of(LARGE);
     let zone = Zone::create(heap.clone()).expect("room");
     let mut a = join(&heap, &zone, 1);
-    a.report(0, "x", &measured(&[(End::Ok, 5_000), (End::Timeout, 3_000_000_000)]), now(1, 3));
+    report(&mut a, 0, "x", &measured(&[(End::Ok, 5_000), (End::Timeout, 3_000_000_000)]), now(1, 3));
     let view = zone.view(|_| true);
     let text = Format::Prometheus.render(&view, false);
     for line in [

@@ -13,6 +13,7 @@ use nffi_core::{
     done::Sink,
     host::HOST,
     library::{self, LibraryError},
+    meter::End,
     options::Settings,
     runtime::Spec,
     surroundings::{self, Surroundings},
@@ -262,7 +263,7 @@ impl TestHost {
                 continue;
             }
             if let Some(waiting) = self.waiting.get(&owner) {
-                self.dispatch.time_out(waiting.task);
+                self.dispatch.cancel_as(waiting.task, End::Timeout);
                 self.finish(owner, Over::Timeout);
             }
         }

@@ -6,7 +6,7 @@ use super::{Dispatch, Mark, NOBODY, News, Outcome};
 use crate::{
     buf::Buf,
     done::{self, BULLETIN},
-    http::HttpEnd,
+    http::{Http, HttpEnd},
     log::{self, Line},
     meter::End,
     pipe::{Piece, Pieces},
@@ -78,30 +78,36 @@ impl Dispatch {
                 entry.stats.errors += 1;
             }
             let good = answer.status == 0 && flags & OVERFLOW == 0;
-            let timed = self.metered || http.is_some();
-            let now = if timed { clock.now() } else { 0 };
+            let now = if self.metered || http.is_some() { clock.now() } else { 0 };
+            let outcome = (owner != NOBODY).then(|| match http {
+                _ if flags & OVERFLOW != 0 => Outcome::TooLarge,
+                Some(http) => {
+                    let Answer { status, data } = answer;
+                    let Http { head, trailers, .. } = *http;
+                    Outcome::Http(HttpEnd { status, data, head, trailers, pieces, polled, over: now })
+                }
+                None if self.tasks[slot_number as usize].stream => {
+                    // Whoever receives the rest does it when the task is forgotten.
+                    let rest = pieces.map_or(0, |pieces| pieces.answer.bytes());
+                    self.runtimes[number as usize].meter.response_bytes += rest as u64;
+                    self.outcome(number, answer, None)
+                }
+                None => self.outcome(number, answer, pieces),
+            });
             if self.metered {
-                self.measure(slot_number, number, if good { End::Ok } else { End::Error }, polled, now);
+                let end = match &outcome {
+                    // Its host does it, who sees what comes of it: judge().
+                    Some(Outcome::Http(_)) => None,
+                    Some(Outcome::Answer(answer)) => Some(answer.status == 0),
+                    Some(_) => Some(false),
+                    None => Some(good),
+                };
+                if let Some(good) = end {
+                    self.measure(slot_number, number, if good { End::Ok } else { End::Error }, polled, now);
+                }
                 self.runtimes[number as usize].meter.ran(polled, now);
             }
-            if owner != NOBODY {
-                let outcome = match http {
-                    _ if flags & OVERFLOW != 0 => Outcome::TooLarge,
-                    Some(http) => {
-                        let Answer { status, data } = answer;
-                        Outcome::Http(HttpEnd {
-                            status,
-                            data,
-                            head: http.head,
-                            trailers: http.trailers,
-                            pieces,
-                            polled,
-                            over: now,
-                        })
-                    }
-                    None if self.tasks[slot_number as usize].stream => self.outcome(number, answer, None),
-                    None => self.outcome(number, answer, pieces),
-                };
+            if let Some(outcome) = outcome {
                 news.push(News::Ended { owner, outcome });
             }
             self.retire(slot_number, usable, number);

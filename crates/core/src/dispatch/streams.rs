@@ -47,7 +47,10 @@ impl Dispatch {
         let piece = pieces.answer.take()?;
         self.consumed(task, pieces, piece.weight());
         let Piece::Data(data) = piece else { return Some(Buf::none()) };
-        if let Some((slot, _, _)) = self.host.table.resolve(task) {
+        // What is left of one that is over was counted then.
+        if let Some((slot, _, generation)) = self.host.table.resolve(task)
+            && slot.word.generation() == generation
+        {
             self.runtimes[slot.runtime() as usize].meter.response_bytes += data.len() as u64;
         }
         Some(data)

@@ -279,7 +279,7 @@ fn what_became_of_each_is_measured() {
         drain(dispatch, rung);
         let late = dispatch.submit(0, request(3, b""));
         let (_, task, _) = poll(host, &runtime);
-        dispatch.time_out(late);
+        dispatch.cancel_as(late, End::Timeout);
         // Whoever comes second changes nothing.
         dispatch.cancel(late);
         let queued = dispatch.submit(0, request(4, b""));
