@@ -14,8 +14,12 @@ pub unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
             if (*r).headers_out.status != NGX_HTTP_REQUEST_ENTITY_TOO_LARGE as usize || Exchange::latest(r).is_some() {
                 return crate::OK;
             }
+            // A status of 413 may have other reasons. nginx's own number is 0 once it has dropped the body.
             let limit = (*nginx::core_loc_conf(r)).client_max_body_size;
-            if limit == 0 || (*r).headers_in.content_length_n <= limit {
+            let said = (*r).headers_in.content_length.as_ref();
+            let said =
+                said.and_then(|header| std::str::from_utf8(nginx::bytes(&header.value)).ok()?.parse::<i64>().ok());
+            if limit == 0 || said.is_none_or(|said| said <= limit) {
                 return crate::OK;
             }
             let conf: *const LocConf = nginx::loc_conf(r, &raw const crate::ngx_http_nffi_module);
