@@ -1,0 +1,87 @@
+//! What an instance costs: made, run to its end, dropped. Not a test of anything:
+//!
+//! `NFFI_WASM_COST=a.wasm,b.wasm cargo test --release --package nffi-wasm -- --ignored --nocapture cost`
+
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::AtomicU64},
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use crate::{
+    cache::Cache,
+    engine, function,
+    guest::{self, Input, Limits, State},
+    host::{Host, Level},
+    options::{CacheOption, Options},
+    ticker::Ticker,
+    wasi::{Surroundings, descriptors::Descriptors, stderr::Stderr},
+};
+
+const REQUEST: &[u8] =
+    br#"{"method":"POST","uri":"/hello?x=1","headers":{"Host":["localhost"],"User-Agent":["curl/7.88.1"],
+    "Accept":["*/*"]},"body":"World","trace_id":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#;
+
+fn state(options: &Options, surroundings: &Arc<Surroundings>) -> State {
+    State {
+        host: Host::none(),
+        task: 0,
+        surroundings: surroundings.clone(),
+        limits: Limits {
+            time: options.time_limit,
+            memory: options.memory_limit,
+            output: options.max_output,
+            fuel: options.fuel,
+        },
+        until: options.time_limit.map(|limit| Instant::now() + limit),
+        wake_at: Arc::new(AtomicU64::new(0)),
+        stdin: Input::Task(REQUEST),
+        read: 0,
+        stdout: Vec::new(),
+        stderr: Stderr::new(Level::Error),
+        descriptors: Descriptors::new(surroundings.folders()),
+        memory: None,
+        starved: false,
+    }
+}
+
+#[test]
+#[ignore = "measures, and tests nothing"]
+fn cost() {
+    let files = std::env::var("NFFI_WASM_COST").unwrap_or_default();
+    for file in files.split(',').filter(|file| !file.is_empty()) {
+        let options = Options::parse(format!(r#"{{"module":"{file}"}}"#).as_bytes()).unwrap();
+        let surroundings = Arc::new(Surroundings::new(&options).unwrap());
+        let engine = engine::engine(&options).unwrap();
+        let bytes = function::read(&options.module).unwrap();
+        let begun = Instant::now();
+        let loaded = function::load(&engine, &Cache::new(&CacheOption::Off), &options, &bytes).unwrap();
+        let compiled = begun.elapsed();
+        let function = Arc::new(loaded.function);
+        let ticker = Ticker::start(engine).unwrap();
+        ticker.enter();
+        let mut times = Vec::new();
+        for _ in 0..2000 {
+            let begun = Instant::now();
+            let mut run = pin!(guest::run(function.clone(), state(&options, &surroundings)));
+            let mut context = Context::from_waker(Waker::noop());
+            let ended = loop {
+                if let Poll::Ready(ended) = run.as_mut().poll(&mut context) {
+                    break ended;
+                }
+            };
+            times.push(begun.elapsed());
+            assert!(ended.result.is_ok(), "{file}: {:?}", ended.result);
+        }
+        ticker.leave();
+        times.sort();
+        let us = |at: usize| times[at].as_nanos() as f64 / 1000.0;
+        println!(
+            "{file}: compiled in {compiled:.1?}; µs: median {:.1}, p90 {:.1}, p99 {:.1}",
+            us(1000),
+            us(1800),
+            us(1980)
+        );
+    }
+}

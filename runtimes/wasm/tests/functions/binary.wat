@@ -1,0 +1,9 @@
+;; A body that is not UTF-8.
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  ;; one buffer: where it is, and how long
+  (data (i32.const 0) "\10\00\00\00\16\00\00\00")
+  (data (i32.const 16) "{\22body_base64\22:\22/wD+\22}")
+  (func (export "_start")
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))
