@@ -394,6 +394,9 @@ mod tests {
         for n in 0..30_000 {
             let mut bytes = seeds[n % seeds.len()].to_vec();
             for _ in 0..1 + random(3) {
+                if bytes.is_empty() {
+                    break;
+                }
                 let at = random(bytes.len());
                 match random(4) {
                     0 => bytes[at] = signs[random(signs.len())],
