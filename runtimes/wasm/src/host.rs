@@ -93,7 +93,7 @@ impl Host {
             headers.iter().map(|(name, value)| nffi_header { name: text(name), value: text(value) }).collect();
         let Some(http_head) = self.table.http_head else { return false };
         // SAFETY: the headers are alive during the call, which copies them.
-        unsafe { http_head(task, i32::from(status), headers.as_ptr(), headers.len()) == NFFI_OK as i32 }
+        unsafe { http_head(task, i32::from(status), headers.as_ptr(), headers.len()) == NFFI_OK }
     }
 
     /// Has the caller gone? One atomic load.
@@ -109,13 +109,13 @@ impl Host {
         // SAFETY: data and len are ours; what is read is valid until it is released, here.
         unsafe {
             match read(task, &mut data, &mut len) {
-                rc if rc == NFFI_OK as i32 => {
+                rc if rc == NFFI_OK => {
                     body.extend_from_slice(bytes_of(data, len));
                     release(data.cast());
                     Piece::Bytes
                 }
-                rc if rc == NFFI_AGAIN as i32 => Piece::Later,
-                rc if rc == NFFI_EOF as i32 => Piece::End,
+                rc if rc == NFFI_AGAIN => Piece::Later,
+                rc if rc == NFFI_EOF => Piece::End,
                 _ => Piece::Gone,
             }
         }

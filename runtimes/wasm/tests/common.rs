@@ -108,7 +108,7 @@ impl Lines {
             for line in self.0.lock().expect("no panic").iter() {
                 let message = String::from_utf8_lossy(&line.message).into_owned();
                 if message.contains(text) {
-                    return (line.level as i32, line.call as u64, message);
+                    return (line.level as i32, line.call, message);
                 }
             }
             assert!(Instant::now() < until, "no line with {text:?}: {:?}", self.all());

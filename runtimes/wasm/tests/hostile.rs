@@ -1,5 +1,7 @@
 //! Random modules: none takes the process with it, and each request is answered.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use nffi_testhost::{CallError, TestHost};

@@ -1,5 +1,7 @@
 //! Compiled modules on disk, and files that change.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,

@@ -176,6 +176,8 @@ pub fn file_type(kind: FileType) -> u8 {
     }
 }
 
+// The fields are narrower on other machines.
+#[allow(clippy::unnecessary_cast)]
 pub fn encode(stat: &Stat) -> [u8; 64] {
     let ns = |seconds: i64, ns: u64| seconds.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(ns);
     let mut bytes = [0; 64];
