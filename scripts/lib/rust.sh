@@ -2,7 +2,8 @@
 # A Rust toolchain: the one on PATH where it is new enough, else Debian's own rustc-web, which
 # Debian 12 keeps current for its browsers.
 
-rust_wanted() { sed -n 's/^rust-version = "\([0-9.]*\)"/\1/p' "$ROOT/Cargo.toml" | head -n 1; }
+# The oldest that builds the crate in RUST_CRATE (the workspace, where nobody says otherwise), as its Cargo.toml says.
+rust_wanted() { sed -n 's/^rust-version = "\([0-9.]*\)"/\1/p' "${RUST_CRATE:-$ROOT}/Cargo.toml" | head -n 1; }
 
 rust_found() { rustc --version 2>/dev/null | cut -d' ' -f2 | cut -d- -f1; }
 
