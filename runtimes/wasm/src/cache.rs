@@ -11,9 +11,9 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use wasmtime::{Engine, Module};
+use wasmtime::Engine;
 
-use crate::options::CacheOption;
+use crate::{compiled::Compiled, options::CacheOption};
 
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -67,7 +67,7 @@ impl Cache {
     }
 
     /// The compiled module, if it is there and may be trusted. The error says why one that is there was not taken.
-    pub fn load(&self, engine: &Engine, key: &Key) -> Result<Option<Module>, String> {
+    pub fn load<T: Compiled>(&self, engine: &Engine, key: &Key) -> Result<Option<T>, String> {
         for folder in &self.look {
             let path = folder.join(&key.0);
             let Ok(file) = File::open(&path) else { continue };
@@ -77,13 +77,13 @@ impl Cache {
             let _ = file.set_modified(SystemTime::now());
             // SAFETY: written by `store`, by nobody whom this process would not obey anyway; never changed
             // afterwards, only replaced.
-            let module = unsafe { Module::deserialize_open_file(engine, file) };
-            return module.map(Some).map_err(|error| format!("{}: {error}", path.display()));
+            let compiled = unsafe { T::deserialize(engine, file) };
+            return compiled.map(Some).map_err(|error| format!("{}: {error}", path.display()));
         }
         Ok(None)
     }
 
-    pub fn store(&self, key: &Key, module: &Module) -> Result<(), String> {
+    pub fn store(&self, key: &Key, compiled: &impl Compiled) -> Result<(), String> {
         let Some(folder) = &self.write else { return Ok(()) };
         if !folder.exists() {
             DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(|error| told(folder, &error))?;
@@ -93,7 +93,7 @@ impl Cache {
         }
         trusted(folder, &fs::symlink_metadata(folder).map_err(|error| told(folder, &error))?)?;
         sweep(folder);
-        let code = module.serialize().map_err(|error| error.to_string())?;
+        let code = compiled.serialize().map_err(|error| error.to_string())?;
         let path = folder.join(&key.0);
         let new = folder.join(format!("{}.{}", key.0, std::process::id()));
         let written = write_new(&new, &code).and_then(|()| fs::rename(&new, &path));

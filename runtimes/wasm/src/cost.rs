@@ -11,7 +11,8 @@ use std::{
 
 use crate::{
     cache::Cache,
-    engine, function,
+    code, engine,
+    function::Function,
     guest::{self, Input, Limits, State},
     host::{Host, Level},
     options::{CacheOption, Options},
@@ -53,12 +54,13 @@ fn cost() {
     for file in files.split(',').filter(|file| !file.is_empty()) {
         let options = Options::parse(format!(r#"{{"module":"{file}"}}"#).as_bytes()).unwrap();
         let surroundings = Arc::new(Surroundings::new(&options).unwrap());
-        let engine = engine::engine(&options).unwrap();
-        let bytes = function::read(&options.module).unwrap();
+        let bytes = code::read(&options.module).unwrap();
+        let engine = engine::engine(&options, &bytes).unwrap();
         let begun = Instant::now();
-        let loaded = function::load(&engine, &Cache::new(&CacheOption::Off), &options, &bytes).unwrap();
+        let cache = Cache::new(&CacheOption::Off);
+        let (function, _) = code::load::<Function>(&engine, &cache, &options, &bytes).unwrap();
         let compiled = begun.elapsed();
-        let function = Arc::new(loaded.function);
+        let function = Arc::new(function);
         let ticker = Ticker::start(engine).unwrap();
         ticker.enter();
         let mut times = Vec::new();

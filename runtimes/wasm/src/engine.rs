@@ -6,7 +6,7 @@ use wasmtime::{
     WasmBacktraceDetails,
 };
 
-use crate::options::Options;
+use crate::{http::Needs, options::Options};
 
 /// What the host functions may use of a fiber's stack beyond the function's own.
 const HOST_STACK: usize = 1 << 20;
@@ -33,10 +33,12 @@ fn set_features(config: &mut Config) {
         .wasm_wide_arithmetic(false);
 }
 
-pub fn engine(options: &Options) -> Result<Engine, String> {
+/// An engine for what these bytes are.
+pub fn engine(options: &Options, bytes: &[u8]) -> Result<Engine, String> {
     let mut config = Config::new();
     set_features(&mut config);
     config
+        .wasm_component_model(true)
         .strategy(Strategy::Cranelift)
         .cranelift_opt_level(OptLevel::Speed)
         .cranelift_debug_verifier(false)
@@ -57,28 +59,34 @@ pub fn engine(options: &Options) -> Result<Engine, String> {
         .async_stack_size(options.max_stack + HOST_STACK)
         .async_stack_zeroing(false)
         .concurrency_support(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options, Needs::of(bytes))));
     Engine::new(&config).map_err(|error| {
         format!("instances: there is no room for {}; try fewer: {}", options.instances, crate::failure::chain(&error))
     })
 }
 
-fn pool(options: &Options) -> PoolingAllocationConfig {
+fn pool(options: &Options, needs: Needs) -> PoolingAllocationConfig {
     let count = options.instances as u32;
+    let memories = count.saturating_mul(needs.memories);
     let scan = PoolingAllocationConfig::is_pagemap_scan_available();
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_core_instances(count)
-        .total_memories(count)
-        .total_tables(count)
+    pool.total_component_instances(count)
+        .total_core_instances(count.saturating_mul(needs.instances))
+        .total_memories(memories)
+        .total_tables(count.saturating_mul(needs.tables))
         .total_stacks(count)
+        .max_core_instances_per_component(needs.instances)
+        .max_memories_per_component(needs.memories)
+        .max_tables_per_component(needs.tables)
         .max_memories_per_module(1)
-        .max_tables_per_module(1)
+        .max_tables_per_module(needs.tables)
+        .max_component_instance_size(4 << 20)
         .table_elements(TABLE_ELEMENTS)
         .max_core_instance_size(4 << 20)
         .max_memory_size(4 << 30)
-        .max_unused_warm_slots(count)
+        .max_unused_warm_slots(memories)
         .linear_memory_keep_resident(if scan {
-            KEEP_BY_SCAN.min(KEEP_TOGETHER / options.instances)
+            KEEP_BY_SCAN.min(KEEP_TOGETHER / memories.max(1) as usize)
         } else {
             KEEP_BY_MEMSET
         })

@@ -8,7 +8,14 @@ use std::{
 
 use nffi_abi::{bytes, nffi_host, nffi_queue, put_message};
 
-use crate::{function, host::Host, options::Options, runtime};
+use crate::{
+    code,
+    function::Function,
+    host::Host,
+    http::Component,
+    options::{Interface, Options},
+    runtime,
+};
 
 /// Starts a runtime.
 ///
@@ -26,7 +33,11 @@ pub unsafe extern "C" fn nffi_runtime_init_v1(
     guard(err, err_cap, || {
         // SAFETY: the host's own table and queue, and cfg is valid during this call.
         let (host, cfg) = unsafe { (Host::new(host, queue)?, bytes(cfg, len)) };
-        runtime::start(host, Options::parse(cfg)?)
+        let options = Options::parse(cfg)?;
+        match options.interface {
+            Interface::Wasi | Interface::Message => runtime::start::<Function>(host, options),
+            Interface::WasiHttp => runtime::start::<Component>(host, options),
+        }
     })
 }
 
@@ -44,7 +55,10 @@ pub unsafe extern "C" fn nffi_runtime_check_v1(
     guard(err, err_cap, || {
         // SAFETY: valid during this call.
         let options = Options::parse(unsafe { bytes(cfg, len) })?;
-        function::check(&options)
+        match options.interface {
+            Interface::Wasi | Interface::Message => code::check::<Function>(&options),
+            Interface::WasiHttp => code::check::<Component>(&options),
+        }
     })
 }
 

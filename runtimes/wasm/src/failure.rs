@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use nffi_abi::nffi_task;
 use wasmtime::{Trap, WasmBacktrace};
+
+use crate::host::{Host, Level};
 
 /// What host functions and limits end a function with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +67,21 @@ impl Failure {
         }
     }
 
-    pub fn frames(&self) -> &[String] {
+    /// What the message does not say. `starved`: more memory than that was asked for.
+    pub fn log_details(&self, host: Host, task: nffi_task, starved: Option<usize>) {
+        if let Some(limit) = starved {
+            let line = format!("more memory than {limit} bytes was asked for and refused (memory_limit)");
+            host.log(task, Level::Error, &line);
+        }
+        if !self.frames().is_empty() {
+            host.log(task, Level::Error, &format!("{}, at", self.message()));
+        }
+        for frame in self.frames() {
+            host.log(task, Level::Error, frame);
+        }
+    }
+
+    fn frames(&self) -> &[String] {
         match self {
             Self::Trap(_, frames) => frames,
             _ => &[],

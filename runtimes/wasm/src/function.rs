@@ -1,30 +1,16 @@
-//! A module: read, judged, compiled.
+//! Modules of WASI preview 1: interfaces wasi and message.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::Path,
-    sync::{Arc, mpsc},
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, thread};
 
 use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport};
 
 use crate::{
-    cache::{Cache, Key},
-    engine,
-    failure::chain,
-    guest::State,
-    options::Options,
-    wasi,
+    cache::Cache, code::Code, compiled::compiled, failure::chain, guest::State, options::Options, runtime::Runtime,
+    wasi, worker::Worker,
 };
 
-const MOST_BYTES: u64 = 512 << 20;
 const PAGE: u64 = 65536;
-/// How long a check compiles for the cache. The host gives it ten seconds for everything.
-const CHECK_COMPILES: Duration = Duration::from_secs(8);
 
 /// A module that is ready to be instantiated.
 pub struct Function {
@@ -33,68 +19,27 @@ pub struct Function {
     pub memory: ModuleExport,
 }
 
-/// What was noteworthy about loading it.
-pub struct Loaded {
-    pub function: Function,
-    pub remarks: Vec<String>,
-}
-
-pub fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let told = |error: std::io::Error| format!("module {}: {error}", path.display());
-    let mut file = File::open(path).map_err(told)?;
-    let meta = file.metadata().map_err(told)?;
-    if !meta.is_file() {
-        return Err(format!("module {}: is not a file", path.display()));
+impl Code for Function {
+    fn judge(bytes: &[u8], options: &Options) -> Result<(), String> {
+        judge(bytes, options)
     }
-    if meta.len() > MOST_BYTES {
-        return Err(format!("module {}: has {} bytes, more than {MOST_BYTES}", path.display(), meta.len()));
-    }
-    let mut bytes = Vec::with_capacity(meta.len() as usize);
-    file.read_to_end(&mut bytes).map_err(told)?;
-    Ok(bytes)
-}
 
-/// Loads a module for a runtime: from the cache, or by compiling it.
-pub fn load(engine: &Engine, cache: &Cache, options: &Options, bytes: &[u8]) -> Result<Loaded, String> {
-    let place = |error: String| format!("module {}: {error}", options.module.display());
-    judge(bytes, options).map_err(place)?;
-    let mut remarks = Vec::new();
-    let key = Key::of(engine, bytes);
-    let cached = cache.load(engine, &key).unwrap_or_else(|error| {
-        remarks.push(format!("the cached module is not used: {error}"));
-        None
-    });
-    let module = match cached {
-        Some(module) => module,
-        None => {
-            let module = Module::new(engine, bytes).map_err(|error| place(chain(&error)))?;
-            if let Err(error) = cache.store(&key, &module) {
-                remarks.push(format!("the compiled module is not kept, each start compiles it: {error}"));
-            }
-            module
+    fn load(engine: &Engine, cache: &Cache, bytes: &[u8]) -> Result<(Self, Vec<String>), String> {
+        let (module, remarks) = compiled::<Module>(engine, cache, bytes)?;
+        Ok((Self::new(engine, &module)?, remarks))
+    }
+
+    fn threads(options: &Options) -> usize {
+        options.threads
+    }
+
+    fn start(runtime: &Arc<Runtime<Self>>) -> std::io::Result<()> {
+        for n in 0..runtime.options.threads {
+            let theirs = runtime.clone();
+            let name = format!("nffi-wasm-{n}");
+            thread::Builder::new().name(name).spawn(move || Worker::new(&theirs).serve())?;
         }
-    };
-    let function = Function::new(engine, &module).map_err(place)?;
-    Ok(Loaded { function, remarks })
-}
-
-/// For a configuration's check: everything but running it. What takes long to compile is left to the workers.
-pub fn check(options: &Options) -> Result<(), String> {
-    wasi::open_dirs(&options.dirs)?;
-    let bytes = read(&options.module)?;
-    judge(&bytes, options).map_err(|error| format!("module {}: {error}", options.module.display()))?;
-    let engine = engine::engine(options)?;
-    Module::validate(&engine, &bytes)
-        .map_err(|error| format!("module {}: is not valid: {}", options.module.display(), chain(&error)))?;
-    let (done, wait) = mpsc::channel();
-    let options = Arc::new(options.clone());
-    let compiling = thread::Builder::new().name("nffi-wasm-check".to_owned()).spawn(move || {
-        let cache = Cache::new(&options.cache);
-        let _ = done.send(load(&engine, &cache, &options, &bytes).map(drop));
-    });
-    match compiling {
-        Ok(_) => wait.recv_timeout(CHECK_COMPILES).unwrap_or(Ok(())),
-        Err(error) => Err(format!("no thread to compile with: {error}")),
+        Ok(())
     }
 }
 
@@ -113,7 +58,7 @@ impl Function {
 }
 
 /// Is it a command that can run here? Says all that is missing at once. That it is valid is for wasmtime to say.
-pub fn judge(bytes: &[u8], options: &Options) -> Result<(), String> {
+fn judge(bytes: &[u8], options: &Options) -> Result<(), String> {
     if !bytes.starts_with(b"\0asm") {
         let text = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'(');
         return Err(if text {
@@ -123,7 +68,7 @@ pub fn judge(bytes: &[u8], options: &Options) -> Result<(), String> {
         });
     }
     if Parser::is_component(bytes) {
-        return Err("is a component: interface wasi and message take core modules (target wasip1)".to_owned());
+        return Err("is a component: interface wasi and message take modules (target wasip1), interface wasi-http takes components".to_owned());
     }
     let mut unknown = Vec::new();
     let (mut start, mut memory) = (None, false);

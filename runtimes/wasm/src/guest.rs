@@ -111,7 +111,7 @@ pub async fn run(function: Arc<Function>, state: State) -> Ended {
     let result = match outcome.map_or_else(|error| Failure::of(&error, limits.time, limits.output), Ok) {
         Ok(()) => Ok(std::mem::take(&mut state.stdout)),
         Err(failure) => {
-            report(&state, &failure);
+            failure.log_details(state.host, state.task, state.starved.then_some(state.limits.memory));
             Err(failure)
         }
     };
@@ -129,18 +129,4 @@ async fn call(store: &mut Store<State>, function: &Function) -> wasmtime::Result
     let start = instance.get_module_export(&mut *store, &function.start).and_then(|export| export.into_func());
     let start = start.ok_or_else(missing)?.typed::<(), ()>(&mut *store)?;
     start.call_async(store, ()).await
-}
-
-/// What the message of a failure does not say.
-fn report(state: &State, failure: &Failure) {
-    if state.starved {
-        let line = format!("more memory than {} bytes was asked for and refused (memory_limit)", state.limits.memory);
-        state.host.log(state.task, crate::host::Level::Error, &line);
-    }
-    if !failure.frames().is_empty() {
-        state.host.log(state.task, crate::host::Level::Error, &format!("{}, at", failure.message()));
-    }
-    for frame in failure.frames() {
-        state.host.log(state.task, crate::host::Level::Error, frame);
-    }
 }

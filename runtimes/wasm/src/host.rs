@@ -1,10 +1,15 @@
 //! The C ABI as safe functions. All of them may be called from any thread.
 
-use std::{ffi::c_char, mem::MaybeUninit, ptr, slice};
+use std::{
+    ffi::{c_char, c_int},
+    mem::MaybeUninit,
+    os::fd::{BorrowedFd, OwnedFd},
+    ptr, slice,
+};
 
 use nffi_abi::{
-    NFFI_ABI, NFFI_AGAIN, NFFI_EOF, NFFI_OK, nffi_event, nffi_header, nffi_host, nffi_http_request, nffi_queue,
-    nffi_str, nffi_task,
+    NFFI_ABI, NFFI_AGAIN, NFFI_EOF, NFFI_FULL, NFFI_HTTP_TLS, NFFI_OK, nffi_event, nffi_header, nffi_host,
+    nffi_http_request, nffi_queue, nffi_str, nffi_task,
 };
 
 /// Log levels, as syslog has them.
@@ -28,6 +33,14 @@ pub enum Piece {
     Bytes,
     Later,
     End,
+    Gone,
+}
+
+/// What `write` came to.
+pub enum Written {
+    Taken,
+    /// Taken, and no more until WRITABLE.
+    Full,
     Gone,
 }
 
@@ -64,6 +77,17 @@ impl Host {
         }
     }
 
+    /// A descriptor of our own that is readable while events may wait.
+    pub fn poll_fd(&self) -> std::io::Result<OwnedFd> {
+        // SAFETY: our own queue.
+        let fd = self.table.poll_fd.map_or(-1, |poll_fd| unsafe { poll_fd(self.queue) });
+        if fd < 0 {
+            return Err(std::io::Error::other("the host has no descriptor to watch"));
+        }
+        // SAFETY: open until stopped(), which this runtime has not said yet.
+        unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
+    }
+
     /// Ends a task.
     pub fn reply(&self, task: nffi_task, status: i32, data: &[u8]) {
         let (Some(alloc), Some(reply), Some(end)) = (self.table.alloc, self.table.reply, self.table.end) else {
@@ -87,13 +111,41 @@ impl Host {
     }
 
     /// Gives the head of an HTTP answer. False where the host refuses it, or nobody waits any more.
-    pub fn head(&self, task: nffi_task, status: u16, headers: &[(&str, &str)]) -> bool {
-        let text = |text: &str| nffi_str { data: text.as_ptr().cast(), len: text.len() };
-        let headers: Vec<nffi_header> =
-            headers.iter().map(|(name, value)| nffi_header { name: text(name), value: text(value) }).collect();
+    pub fn head(&self, task: nffi_task, status: u16, headers: &[(&[u8], &[u8])]) -> bool {
+        let headers = lines(headers);
         let Some(http_head) = self.table.http_head else { return false };
         // SAFETY: the headers are alive during the call, which copies them.
         unsafe { http_head(task, i32::from(status), headers.as_ptr(), headers.len()) == NFFI_OK }
+    }
+
+    /// The same for what comes after an answer's body.
+    pub fn trailers(&self, task: nffi_task, headers: &[(&[u8], &[u8])]) -> bool {
+        let headers = lines(headers);
+        let Some(http_trailers) = self.table.http_trailers else { return false };
+        // SAFETY: as in `head`.
+        unsafe { http_trailers(task, headers.as_ptr(), headers.len()) == NFFI_OK }
+    }
+
+    /// Sends a piece of an answer. One of no bytes sends the head.
+    pub fn write(&self, task: nffi_task, bytes: &[u8]) -> Written {
+        let (Some(alloc), Some(write)) = (self.table.alloc, self.table.write) else { return Written::Gone };
+        // SAFETY: as many bytes as were asked for are there, and write() takes them. NULL is a piece of no bytes.
+        let rc = unsafe {
+            let mut copy = ptr::null_mut::<c_char>();
+            if !bytes.is_empty() {
+                copy = alloc(bytes.len()).cast();
+                if copy.is_null() {
+                    return Written::Gone;
+                }
+                ptr::copy_nonoverlapping(bytes.as_ptr().cast(), copy, bytes.len());
+            }
+            write(task, copy, bytes.len())
+        };
+        match rc {
+            rc if rc == NFFI_OK as c_int => Written::Taken,
+            rc if rc == NFFI_FULL as c_int => Written::Full,
+            _ => Written::Gone,
+        }
     }
 
     /// Has the caller gone? One atomic load.
@@ -138,6 +190,11 @@ impl Host {
     }
 }
 
+fn lines(headers: &[(&[u8], &[u8])]) -> Vec<nffi_header> {
+    let text = |text: &[u8]| nffi_str { data: text.as_ptr().cast(), len: text.len() };
+    headers.iter().map(|(name, value)| nffi_header { name: text(name), value: text(value) }).collect()
+}
+
 /// # Safety
 /// `data` is valid for `len` bytes, or NULL.
 unsafe fn bytes_of<'a>(data: *const c_char, len: usize) -> &'a [u8] {
@@ -175,6 +232,15 @@ impl<'a> Request<'a> {
 
     pub fn query(self) -> &'a [u8] {
         Self::text(self.0.query)
+    }
+
+    /// What the client asked for, else what is configured.
+    pub fn server_name(self) -> &'a [u8] {
+        Self::text(self.0.server_name)
+    }
+
+    pub fn is_tls(self) -> bool {
+        self.0.flags & NFFI_HTTP_TLS != 0
     }
 
     /// A whole body in memory.

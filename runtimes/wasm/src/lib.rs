@@ -8,7 +8,9 @@
 //! | `exports`  | the two functions of the library                                               |
 //! | `options`  | the options of the `nffi_runtime` block                                        |
 //! | `engine`   | wasmtime's settings                                                            |
-//! | `function` | a module: read, judged, compiled                                               |
+//! | `code`     | the file of the configuration: read, judged, compiled                          |
+//! | `function` | modules of WASI preview 1                                                      |
+//! | `compiled` | from bytes to what runs, by way of the cache                                   |
 //! | `cache`    | compiled modules on disk                                                       |
 //! | `watch`    | a changed file takes the place of the old one                                  |
 //! | `runtime`  | what the threads of one runtime share                                          |
@@ -17,11 +19,14 @@
 //! | `contract` | requests and answers as JSON                                                   |
 //! | `guest`    | one request in one instance, and its limits                                    |
 //! | `wasi`     | what a module may call: WASI preview 1                                         |
+//! | `http`     | components of wasi:http, which have a loop of their own                        |
 //! | `failure`  | why there is no answer                                                         |
 //! | `ticker`   | makes wasmtime look at the clock                                               |
 //! | `host`     | the C ABI as safe functions                                                    |
 
 mod cache;
+mod code;
+mod compiled;
 mod contract;
 #[cfg(test)]
 mod cost;
@@ -32,6 +37,7 @@ mod function;
 mod gather;
 mod guest;
 mod host;
+mod http;
 mod options;
 mod runtime;
 mod ticker;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::host::Level;
 
 const KNOWN: &str = "module, interface, threads, instances, time_limit, memory_limit, max_output, max_stack, fuel, \
-                     arg, guest_env, dir, cache, watch, log_level";
+                     arg, guest_env, dir, allow_outbound, cache, watch, log_level";
 const MOST_THREADS: u64 = 256;
 /// Past it there is no address space for the memories.
 const MOST_INSTANCES: u64 = 4096;
@@ -18,6 +18,8 @@ const PAGE: u64 = 65536;
 pub enum Interface {
     /// HTTP requests as JSON on stdin, answers as JSON on stdout.
     Wasi,
+    /// A component of the world wasi:http/proxy.
+    WasiHttp,
     /// Messages on stdin, answers on stdout, as they are.
     Message,
 }
@@ -48,7 +50,7 @@ pub struct Options {
     pub time_limit: Option<Duration>,
     /// Bytes of an instance's memory.
     pub memory_limit: usize,
-    /// Bytes on stdout.
+    /// Bytes on stdout; of a component's answer.
     pub max_output: usize,
     /// Bytes of the function's stack.
     pub max_stack: usize,
@@ -56,6 +58,8 @@ pub struct Options {
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
     pub dirs: Vec<Dir>,
+    /// Where a component may connect to: HOST:PORT in small letters.
+    pub outbound: Vec<String>,
     pub cache: CacheOption,
     pub watch: bool,
     /// Of the lines that the function writes to stderr.
@@ -81,17 +85,27 @@ impl Options {
             args: Vec::new(),
             env: Vec::new(),
             dirs: Vec::new(),
+            outbound: Vec::new(),
             cache: CacheOption::Default,
             watch: false,
             log_level: Level::Error,
         };
-        let mut threads_given = false;
+        let (mut threads_given, mut output_given) = (false, false);
         for (name, value) in &given {
             threads_given |= name == "threads";
+            output_given |= name == "max_output";
             options.take(name, &occurrences(name, value)?)?;
         }
         if options.module.as_os_str().is_empty() {
             return Err("module: missing. Name the file: module /srv/functions/hello.wasm;".to_owned());
+        }
+        match options.interface {
+            // It is not kept in memory.
+            Interface::WasiHttp if !output_given => options.max_output = usize::MAX,
+            Interface::Wasi | Interface::Message if !options.outbound.is_empty() => {
+                return Err("allow_outbound: is for interface wasi-http only".to_owned());
+            }
+            _ => {}
         }
         if options.threads > options.instances {
             if threads_given {
@@ -122,6 +136,11 @@ impl Options {
                     self.dirs.push(dir(values)?);
                 }
             }
+            "allow_outbound" => {
+                for values in all {
+                    self.outbound.push(authority(&one(name, values)?)?);
+                }
+            }
             _ => {
                 let [values] = all else { return Err(format!("{name}: may be given once only")) };
                 self.take_one(name, &one(name, values)?)?;
@@ -136,8 +155,9 @@ impl Options {
             "interface" => {
                 self.interface = match value {
                     "wasi" => Interface::Wasi,
+                    "wasi-http" => Interface::WasiHttp,
                     "message" => Interface::Message,
-                    _ => return Err(format!("interface: wasi or message expected, got \"{value}\"")),
+                    _ => return Err(format!("interface: wasi, wasi-http or message expected, got \"{value}\"")),
                 }
             }
             "threads" => self.threads = number(name, value, 1, MOST_THREADS)? as usize,
@@ -235,6 +255,18 @@ fn dir(values: &[String]) -> Result<Dir, String> {
     Ok(Dir { host: absolute("dir", host)?, guest: no_zero("dir", guest)?, read_only })
 }
 
+/// `HOST:PORT`; an IPv6 address in brackets.
+fn authority(value: &str) -> Result<String, String> {
+    let parsed = value.parse::<http::uri::Authority>().ok();
+    let port = parsed.as_ref().and_then(http::uri::Authority::port_u16).filter(|port| *port > 0);
+    match (&parsed, port) {
+        (Some(authority), Some(port)) if !authority.host().is_empty() && !value.contains('@') => {
+            Ok(format!("{}:{port}", authority.host().to_ascii_lowercase()))
+        }
+        _ => Err(format!("allow_outbound: HOST:PORT expected, got \"{value}\"")),
+    }
+}
+
 fn absolute(name: &str, path: &str) -> Result<PathBuf, String> {
     if path.is_empty() || path.contains('\0') {
         return Err(format!("{name}: \"{}\" is not a path", path.escape_debug()));
@@ -329,7 +361,10 @@ mod tests {
             (r#""threads":[["1","2"]]"#, "threads: takes one value, got 2"),
             (r#""threads":true"#, "threads: takes one value, got 0"),
             (r#""threads":"8","instances":"4""#, "instances: 4 are fewer than the 8 threads"),
-            (r#""interface":"cgi""#, "interface: wasi or message"),
+            (r#""interface":"cgi""#, "interface: wasi, wasi-http or message"),
+            (r#""allow_outbound":"example.com:80""#, "allow_outbound: is for interface wasi-http"),
+            (r#""interface":"wasi-http","allow_outbound":"example.com""#, "allow_outbound: HOST:PORT expected"),
+            (r#""interface":"wasi-http","allow_outbound":"a@b:80""#, "allow_outbound: HOST:PORT expected"),
             (r#""memory_limit":"1k""#, "memory_limit: a size from 65536"),
             (r#""memory_limit":"99999999999999g""#, "memory_limit: a size"),
             (r#""time_limit":"0""#, "time_limit: a time as"),
@@ -348,6 +383,14 @@ mod tests {
             assert!(said.starts_with(error), "{option}: {said}");
         }
         assert!(refused("port=80").starts_with("the configuration must be a JSON object"));
+    }
+
+    #[test]
+    fn where_components_may_connect_to() {
+        let cfg = br#"{"module":"/f.wasm","interface":"wasi-http","allow_outbound":["Example.COM:443","[::1]:80"]}"#;
+        let options = Options::parse(cfg).unwrap();
+        assert_eq!(options.outbound, ["example.com:443", "[::1]:80"]);
+        assert_eq!(options.max_output, usize::MAX);
     }
 
     #[test]

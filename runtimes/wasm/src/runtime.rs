@@ -1,35 +1,31 @@
 //! What the threads of one runtime share.
 
-use std::{
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    thread,
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
 use wasmtime::Engine;
 
 use crate::{
     cache::Cache,
+    code::{self, Code},
     engine,
-    function::{self, Function, Loaded},
     gather::Gather,
     host::{Host, Level},
     options::Options,
     ticker::Ticker,
     wasi::Surroundings,
     watch::Watch,
-    worker,
 };
 
-pub struct Runtime {
+pub struct Runtime<C> {
     pub host: Host,
     pub options: Options,
     pub surroundings: Arc<Surroundings>,
     pub gather: Gather,
     pub ticker: Ticker,
-    function: RwLock<Arc<Function>>,
+    code: RwLock<Arc<C>>,
     engine: Engine,
     cache: Cache,
     threads: AtomicUsize,
@@ -37,28 +33,26 @@ pub struct Runtime {
 }
 
 /// Starts a runtime. Runs on: the host's start thread.
-pub fn start(host: Host, options: Options) -> Result<(), String> {
+pub fn start<C: Code>(host: Host, options: Options) -> Result<(), String> {
     let surroundings = Arc::new(Surroundings::new(&options)?);
     let cache = Cache::new(&options.cache);
-    let engine = engine::engine(&options)?;
     let seen = crate::watch::Look::at(&options.module);
-    let bytes = function::read(&options.module)?;
-    let Loaded { function, remarks } = function::load(&engine, &cache, &options, &bytes)?;
+    let bytes = code::read(&options.module)?;
+    let engine = engine::engine(&options, &bytes)?;
+    let (code, remarks) = code::load::<C>(&engine, &cache, &options, &bytes)?;
     for remark in remarks {
         host.log(0, Level::Notice, &remark);
     }
     let no_thread = |error: std::io::Error| format!("cannot start a thread: {error}");
-    let count = options.threads;
     let runtime = Arc::new(Runtime {
         host,
         surroundings,
         gather: Gather::default(),
         ticker: Ticker::start(engine.clone()).map_err(no_thread)?,
-        function: RwLock::new(Arc::new(function)),
+        code: RwLock::new(Arc::new(code)),
         engine,
         cache,
-        // Those that could not be started are over.
-        threads: AtomicUsize::new(count),
+        threads: AtomicUsize::new(C::threads(&options)),
         watch: RwLock::new(None),
         options,
     });
@@ -66,22 +60,14 @@ pub fn start(host: Host, options: Options) -> Result<(), String> {
         let watch = Watch::start(&runtime, seen).map_err(no_thread)?;
         *runtime.watch.write().unwrap_or_else(PoisonError::into_inner) = Some(watch);
     }
-    for n in 0..count {
-        let theirs = runtime.clone();
-        let started =
-            thread::Builder::new().name(format!("nffi-wasm-{n}")).spawn(move || worker::Worker::new(&theirs).serve());
-        if let Err(error) = started {
-            // Threads that run already get STOP, as those of any init that failed.
-            return Err(no_thread(error));
-        }
-    }
-    Ok(())
+    // Threads that run already, where one cannot be started, get STOP, as those of any init that failed.
+    C::start(&runtime).map_err(no_thread)
 }
 
-impl Runtime {
-    /// The module of now. Whoever has it keeps it, whatever replaces it.
-    pub fn function(&self) -> Arc<Function> {
-        self.function.read().unwrap_or_else(PoisonError::into_inner).clone()
+impl<C: Code> Runtime<C> {
+    /// The code of now. Whoever has it keeps it, whatever replaces it.
+    pub fn code(&self) -> Arc<C> {
+        self.code.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many instances a thread may have at a time.
@@ -91,19 +77,16 @@ impl Runtime {
 
     /// The file has changed. One that cannot be run is said and left alone.
     pub fn reload(&self) {
-        let loaded = function::read(&self.options.module)
-            .and_then(|bytes| function::load(&self.engine, &self.cache, &self.options, &bytes));
+        let loaded = code::read(&self.options.module)
+            .and_then(|bytes| code::load::<C>(&self.engine, &self.cache, &self.options, &bytes));
         match loaded {
-            Ok(Loaded { function, remarks }) => {
-                *self.function.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(function);
+            Ok((code, remarks)) => {
+                *self.code.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(code);
                 for remark in remarks {
                     self.host.log(0, Level::Notice, &remark);
                 }
-                self.host.log(
-                    0,
-                    Level::Notice,
-                    &format!("module {}: the changed file is in use", self.options.module.display()),
-                );
+                let line = format!("module {}: the changed file is in use", self.options.module.display());
+                self.host.log(0, Level::Notice, &line);
             }
             Err(error) => self.host.log(0, Level::Error, &format!("{error}; the one before stays in use")),
         }

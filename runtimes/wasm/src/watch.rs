@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::runtime::Runtime;
+use crate::{code::Code, runtime::Runtime};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -38,7 +38,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn start(runtime: &Arc<Runtime>, seen: Look) -> std::io::Result<Self> {
+    pub fn start<C: Code>(runtime: &Arc<Runtime<C>>, seen: Look) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let runtime = Arc::downgrade(runtime);
         let thread =
@@ -54,7 +54,7 @@ impl Watch {
 }
 
 /// Runs on: a thread of its own. It looks, and is not told: what a file system tells differs from one to the next.
-fn watch(runtime: &Weak<Runtime>, mut used: Look, stopped: &mpsc::Receiver<()>) {
+fn watch<C: Code>(runtime: &Weak<Runtime<C>>, mut used: Look, stopped: &mpsc::Receiver<()>) {
     let mut last = used;
     while stopped.recv_timeout(INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
         let Some(runtime) = runtime.upgrade() else { return };

@@ -21,6 +21,7 @@ use crate::{
     contract::{self, Answer},
     exports::panic_text,
     failure::Failure,
+    function::Function,
     guest::{self, Ended, Input, Limits, State},
     host::{self, Host, Level, Request},
     options::Interface,
@@ -44,7 +45,7 @@ struct Running {
 }
 
 pub struct Worker<'a> {
-    runtime: &'a Runtime,
+    runtime: &'a Runtime<Function>,
     host: Host,
     running: Vec<Running>,
     /// Tasks that were taken and have not begun.
@@ -55,7 +56,7 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    pub fn new(runtime: &'a Runtime) -> Self {
+    pub fn new(runtime: &'a Runtime<Function>) -> Self {
         // Long at first: until it is known.
         Self { runtime, host: runtime.host, running: Vec::new(), taken: Vec::new(), usual: SHORT, stop: false }
     }
@@ -187,7 +188,7 @@ impl<'a> Worker<'a> {
             memory: None,
             starved: false,
         };
-        let future = Box::pin(guest::run(self.runtime.function(), state));
+        let future = Box::pin(guest::run(self.runtime.code(), state));
         self.running.push(Running { task: event.task, http, wake_at, future });
         self.step(self.running.len() - 1, begun);
     }
@@ -248,8 +249,8 @@ impl<'a> Worker<'a> {
     }
 
     fn answer(&self, task: nffi_task, answer: &Answer) {
-        let headers: Vec<(&str, &str)> =
-            answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers: Vec<(&[u8], &[u8])> =
+            answer.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         if self.host.head(task, answer.status, &headers) {
             self.host.reply(task, 0, &answer.body);
         } else {

@@ -1,9 +1,10 @@
 """Functions behind nffi_pass in a real nginx: the contract, each status, reload, a cold and a warm start.
 
-usage: nginx.py FOLDER [NAME=FUNCTION.wasm...]
+usage: nginx.py FOLDER COMPONENT HELLO [NAME=FUNCTION.wasm...]
 
 Environment: NFFI_NGINX, NFFI_MODULE, NFFI_WASM (paths of nginx, of its module, of libnffi_wasm.so); NFFI_PORT.
-FOLDER has the functions of tests/functions/*.wat as .wasm; NAME=FUNCTION adds a function that answers as
+FOLDER has the functions of tests/functions/*.wat as .wasm; COMPONENT is what tests/component is built to, HELLO
+what examples/component is; NAME=FUNCTION adds a function that answers as
 examples/NAME does.
 """
 
@@ -14,6 +15,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +23,8 @@ import threading
 import time
 
 FUNCTIONS = pathlib.Path(sys.argv[1]).resolve()
-MORE = dict(argument.split("=", 1) for argument in sys.argv[2:])
+COMPONENT, HELLO = (pathlib.Path(argument).resolve() for argument in sys.argv[2:4])
+MORE = dict(argument.split("=", 1) for argument in sys.argv[4:])
 PORT = int(os.environ.get("NFFI_PORT", "8191"))
 NGINX, MODULE, WASM = (os.environ[name] for name in ("NFFI_NGINX", "NFFI_MODULE", "NFFI_WASM"))
 
@@ -44,6 +47,8 @@ http {{
         {locations}
         location /slow_504 {{ nffi_pass loop; nffi_timeout 300ms; }}
         location /streamed {{ nffi_pass show; nffi_request_buffering off; }}
+        location /component/ {{ rewrite ^/component(/.*) $1 break; nffi_pass component; }}
+        location /open/ {{ rewrite ^/open(/.*) $1 break; nffi_pass component; nffi_request_buffering off; }}
     }}
 }}
 """
@@ -65,7 +70,7 @@ class Nginx:
             f'nffi_runtime {name} "{WASM}" {{ module "{module}"; {cache} {options} }}'
             for name, (module, options) in self.runtimes.items()
         )
-        locations = "\n".join(f"location /{name} {{ nffi_pass {name}; }}" for name in self.runtimes)
+        locations = "\n".join(f"location /{name} {{ nffi_pass {name}; }}" for name in self.runtimes if name != "component")
         user = "user nobody nogroup;" if os.getuid() == 0 else ""
         conf = CONF.format(
             module=MODULE, user=user, prefix=self.prefix, runtimes=runtimes, port=PORT, locations=locations
@@ -99,6 +104,11 @@ class Nginx:
             return 0, {}, b""
         finally:
             connection.close()
+
+    def memory(self):
+        """Of the workers, in bytes, without what they share with files."""
+        status = [pathlib.Path(f"/proc/{pid}/status").read_text() for pid in self.workers()]
+        return sum(int(text.split("RssAnon:")[1].split()[0]) for text in status) << 10
 
     def log(self):
         return (self.prefix / "error.log").read_text(errors="replace")
@@ -248,6 +258,74 @@ def a_client_that_leaves(nginx):
 
 
 @check
+def a_component(nginx):
+    status, headers, body = nginx.ask("GET", "/component/hello")
+    assert status == 200 and body == b"hello\n" and headers["Content-Type"] == "text/plain", (status, headers, body)
+    assert nginx.ask("HEAD", "/component/hello")[1]["Content-Length"] == "6"
+    seen = nginx.ask("GET", "/component/head?x=1", headers={"Host": "example.com", "X-One": "1"})[2].decode()
+    assert seen.startswith('Method::Get Some(Scheme::Http) Some("example.com") Some("/head?x=1")'), seen
+    assert "x-one: 1" in seen and "traceparent: 00-" in seen, seen
+    large = os.urandom(3_000_000)
+    for path in ("/component/echo", "/open/echo"):
+        assert nginx.ask("POST", path, large)[2] == large, path
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
+    connection.request("POST", "/open/echo", body=iter([b"one ", b"two"]), encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+    assert connection.getresponse().read() == b"one two"
+    connection.close()
+    assert nginx.ask("GET", "/example?x")[2] == b"hello, this is /example?x\n"
+
+
+@check
+def pieces_of_a_component_come_as_they_are_written(nginx):
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
+    begun = time.monotonic()
+    connection.request("GET", "/component/slow?2000")
+    answer = connection.getresponse()
+    assert answer.read(6) == b"first " and time.monotonic() - begun < 1.5
+    assert answer.read() == b"second" and time.monotonic() - begun >= 2
+    connection.close()
+
+
+@check
+def a_slow_client_stops_its_component_only(nginx):
+    slow = socket.create_connection(("127.0.0.1", PORT))
+    slow.sendall(b"GET /component/stream?64 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    before = nginx.memory()
+    for _ in range(50):
+        assert nginx.ask("GET", "/component/hello")[0] == 200
+    assert nginx.memory() - before < 30 << 20, "the answer piles up"
+    total = 0
+    while piece := slow.recv(1 << 20):
+        total += len(piece)
+    assert total > 64 << 20, total
+    slow.close()
+
+
+@check
+def what_a_component_does_wrong(nginx):
+    for path, why in (
+        ("/component/trap", "the function failed: unreachable"),
+        ("/component/none", "response-outparam.set was not called"),
+        ("/component/memory?64", "(memory_limit)"),
+    ):
+        assert nginx.ask("GET", path)[0] == 502, path
+        wait(lambda why=why: why in nginx.log(), why)
+    wait(lambda: "innermost" in nginx.log(), "a backtrace")
+    line = next(line for line in nginx.log().splitlines() if "on purpose" in line)
+    assert 'runtime "component"' in line and "trace: " in line, line
+    for path in ("/component/trap-after", "/component/unfinished"):
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            assert answer.status == 200 and answer.read() is None, path
+        except http.client.IncompleteRead as cut:
+            assert cut.partial == b"half of it", cut.partial
+    assert nginx.ask("GET", "/component/loop")[0] == 504
+    assert nginx.ask("GET", "/component/fetch?127.0.0.1:9/x")[2] == b"ErrorCode::HttpRequestDenied"
+
+
+@check
 def the_examples(nginx):
     for name in MORE:
         status, headers, body = nginx.ask("POST", f"/{name}", "World")
@@ -308,6 +386,8 @@ def main():
     nginx.add("loop", options="time_limit 500ms;")
     nginx.add("sleep", options="instances 1; queue 2;")
     nginx.add("forever", options="instances 1; time_limit off;")
+    nginx.add("example", HELLO, "interface wasi-http;")
+    nginx.add("component", COMPONENT, "interface wasi-http; memory_limit 16m; time_limit 5s;")
     for name, module in MORE.items():
         nginx.add(name, module)
     failed = 0
@@ -320,7 +400,7 @@ def main():
             except Exception as error:  # pylint: disable=broad-except
                 failed += 1
                 print(f"not ok - {test.__name__}: {type(error).__name__}: {error}", flush=True)
-        alert = [line for line in nginx.log().splitlines() if "[alert]" in line or "[emerg]" in line or "panicked" in line]
+        alert = [line for line in nginx.log().splitlines() if "[alert]" in line or "[emerg]" in line or "the runtime panicked" in line]
         if any("broken" not in line for line in alert if "[emerg]" not in line):
             failed += 1
             print("not ok - the error log:", *alert, sep="\n")

@@ -1,0 +1,81 @@
+//! The file that the configuration names: read, judged, compiled.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::Path,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use wasmtime::Engine;
+
+use crate::{cache::Cache, engine, options::Options, runtime::Runtime, wasi};
+
+const MOST_BYTES: u64 = 512 << 20;
+/// How long a check compiles for the cache. The host gives it ten seconds for everything.
+const CHECK_COMPILES: Duration = Duration::from_secs(8);
+
+/// What a runtime runs: modules or components.
+pub trait Code: Sized + Send + Sync + 'static {
+    /// Is it one that can run here? What takes a compiler is left to `load`.
+    fn judge(bytes: &[u8], options: &Options) -> Result<(), String>;
+
+    /// Also says what is noteworthy.
+    fn load(engine: &Engine, cache: &Cache, bytes: &[u8]) -> Result<(Self, Vec<String>), String>;
+
+    /// How many threads of a runtime call [`Runtime::leave`] in the end.
+    fn threads(options: &Options) -> usize;
+
+    /// Starts them.
+    fn start(runtime: &Arc<Runtime<Self>>) -> std::io::Result<()>;
+}
+
+pub fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let told = |error: std::io::Error| format!("module {}: {error}", path.display());
+    let mut file = File::open(path).map_err(told)?;
+    let meta = file.metadata().map_err(told)?;
+    if !meta.is_file() {
+        return Err(format!("module {}: is not a file", path.display()));
+    }
+    if meta.len() > MOST_BYTES {
+        return Err(format!("module {}: has {} bytes, more than {MOST_BYTES}", path.display(), meta.len()));
+    }
+    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    file.read_to_end(&mut bytes).map_err(told)?;
+    Ok(bytes)
+}
+
+/// Loads it for a runtime. Also says what is noteworthy.
+pub fn load<C: Code>(
+    engine: &Engine,
+    cache: &Cache,
+    options: &Options,
+    bytes: &[u8],
+) -> Result<(C, Vec<String>), String> {
+    let place = |error: String| format!("module {}: {error}", options.module.display());
+    C::judge(bytes, options).map_err(place)?;
+    C::load(engine, cache, bytes).map_err(place)
+}
+
+/// For a configuration's check: everything but running it. What takes long to compile is left to the workers.
+pub fn check<C: Code>(options: &Options) -> Result<(), String> {
+    wasi::open_dirs(&options.dirs)?;
+    let bytes = read(&options.module)?;
+    let place = |error: String| format!("module {}: {error}", options.module.display());
+    C::judge(&bytes, options).map_err(place)?;
+    let valid = wasmparser::Validator::new().validate_all(&bytes);
+    valid.map_err(|error| place(format!("is not valid: {error}")))?;
+    let engine = engine::engine(options, &bytes)?;
+    let (done, wait) = mpsc::channel();
+    let options = options.clone();
+    let compiling = thread::Builder::new().name("nffi-wasm-check".to_owned()).spawn(move || {
+        let cache = Cache::new(&options.cache);
+        let _ = done.send(load::<C>(&engine, &cache, &options, &bytes).map(drop));
+    });
+    match compiling {
+        Ok(_) => wait.recv_timeout(CHECK_COMPILES).unwrap_or(Ok(())),
+        Err(error) => Err(format!("no thread to compile with: {error}")),
+    }
+}
