@@ -2,6 +2,7 @@
 # What functions are compiled to WebAssembly with. Source it after lib.sh.
 
 # clang with a C library for WebAssembly.
+# shellcheck disable=SC2034 # for who sources this
 WASM_C_PACKAGES=(clang-14 lld-14 wasi-libc libclang-rt-14-dev-wasm32)
 
 # The Rust that is fetched where the machine's has no libraries for WebAssembly, as Debian's has none.
@@ -12,9 +13,9 @@ wasm_c() {
   clang-14 --target=wasm32-wasi -O2 -Wall -Wextra -Werror -o "$2" "$1"
 }
 
-# wasm_go DIR MODULE
+# wasm_go DIR MODULE [OPTION...]
 wasm_go() {
-  (cd "$1" && GOOS=wasip1 GOARCH=wasm go build -trimpath -o "$2" .)
+  (cd "$1" && GOOS=wasip1 GOARCH=wasm go build -trimpath "${@:3}" -o "$2" .)
 }
 
 # wasm_rust TARGET DIR: the crate in DIR, released, in target/wasm/rust. Its folder of that target is left in WASM_RUST_OUT.

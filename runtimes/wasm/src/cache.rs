@@ -30,7 +30,8 @@ pub struct Cache {
 pub struct Key(String);
 
 impl Key {
-    pub fn of(engine: &Engine, wasm: &[u8]) -> Self {
+    /// `salt`: what else decides it.
+    pub fn of(engine: &Engine, wasm: &[u8], salt: &[u8]) -> Self {
         struct Sum(Sha256);
         impl Hasher for Sum {
             fn write(&mut self, bytes: &[u8]) {
@@ -42,7 +43,8 @@ impl Key {
         }
         let mut sum = Sum(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut sum);
-        sum.0.update(wasm);
+        sum.0.update(Sha256::digest(wasm));
+        sum.0.update(salt);
         let hex: String = sum.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Self(hex + ".cwasm")
     }

@@ -4,9 +4,9 @@ use std::{
     fs::File,
     io::Read,
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{Arc, OnceLock, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use wasmtime::Engine;
@@ -14,8 +14,10 @@ use wasmtime::Engine;
 use crate::{cache::Cache, engine, options::Options, runtime::Runtime, wasi};
 
 const MOST_BYTES: u64 = 512 << 20;
-/// How long a check compiles for the cache. The host gives it ten seconds for everything.
-const CHECK_COMPILES: Duration = Duration::from_secs(8);
+/// How long checks compile for the cache. The host gives those of all runtimes ten seconds together.
+const CHECKS_COMPILE: Duration = Duration::from_secs(7);
+/// When the first check of this process began.
+static FIRST_CHECK: OnceLock<Instant> = OnceLock::new();
 
 /// What a runtime runs: modules or components.
 pub trait Code: Sized + Send + Sync + 'static {
@@ -23,7 +25,7 @@ pub trait Code: Sized + Send + Sync + 'static {
     fn judge(bytes: &[u8], options: &Options) -> Result<(), String>;
 
     /// Also says what is noteworthy.
-    fn load(engine: &Engine, cache: &Cache, bytes: &[u8]) -> Result<(Self, Vec<String>), String>;
+    fn load(engine: &Engine, cache: &Cache, options: &Options, bytes: &[u8]) -> Result<(Self, Vec<String>), String>;
 
     /// How many threads of a runtime call [`Runtime::leave`] in the end.
     fn threads(options: &Options) -> usize;
@@ -56,18 +58,19 @@ pub fn load<C: Code>(
 ) -> Result<(C, Vec<String>), String> {
     let place = |error: String| format!("module {}: {error}", options.module.display());
     C::judge(bytes, options).map_err(place)?;
-    C::load(engine, cache, bytes).map_err(place)
+    C::load(engine, cache, options, bytes).map_err(place)
 }
 
 /// For a configuration's check: everything but running it. What takes long to compile is left to the workers.
 pub fn check<C: Code>(options: &Options) -> Result<(), String> {
+    let until = *FIRST_CHECK.get_or_init(Instant::now) + CHECKS_COMPILE;
     wasi::open_dirs(&options.dirs)?;
     let bytes = read(&options.module)?;
     let place = |error: String| format!("module {}: {error}", options.module.display());
     C::judge(&bytes, options).map_err(place)?;
     let valid = wasmparser::Validator::new().validate_all(&bytes);
     valid.map_err(|error| place(format!("is not valid: {error}")))?;
-    let engine = engine::engine(options, &bytes)?;
+    let engine = engine::for_check(options, &bytes)?;
     let (done, wait) = mpsc::channel();
     let options = options.clone();
     let compiling = thread::Builder::new().name("nffi-wasm-check".to_owned()).spawn(move || {
@@ -75,7 +78,7 @@ pub fn check<C: Code>(options: &Options) -> Result<(), String> {
         let _ = done.send(load::<C>(&engine, &cache, &options, &bytes).map(drop));
     });
     match compiling {
-        Ok(_) => wait.recv_timeout(CHECK_COMPILES).unwrap_or(Ok(())),
+        Ok(_) => wait.recv_timeout(until.saturating_duration_since(Instant::now())).unwrap_or(Ok(())),
         Err(error) => Err(format!("no thread to compile with: {error}")),
     }
 }

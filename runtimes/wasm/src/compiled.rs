@@ -1,6 +1,6 @@
 //! A module or a component, from its bytes to what runs: out of the cache, or by compiling it.
 
-use std::{fs::File, os::fd::AsRawFd, path::Path};
+use std::{borrow::Cow, fs::File, os::fd::AsRawFd, path::Path};
 
 use wasmtime::{Engine, Module, component::Component};
 
@@ -50,19 +50,23 @@ impl Compiled for Component {
     }
 }
 
-/// Also says what is noteworthy.
-pub fn compiled<T: Compiled>(engine: &Engine, cache: &Cache, bytes: &[u8]) -> Result<(T, Vec<String>), String> {
+/// What `bytes` gives is compiled where the cache has nothing under `key`. Also says what is noteworthy.
+pub fn compiled<'a, T: Compiled>(
+    engine: &Engine,
+    cache: &Cache,
+    key: &Key,
+    bytes: impl FnOnce() -> Result<Cow<'a, [u8]>, String>,
+) -> Result<(T, Vec<String>), String> {
     let mut remarks = Vec::new();
-    let key = Key::of(engine, bytes);
-    let cached = cache.load(engine, &key).unwrap_or_else(|error| {
+    let cached = cache.load(engine, key).unwrap_or_else(|error| {
         remarks.push(format!("the cached module is not used: {error}"));
         None
     });
     if let Some(compiled) = cached {
         return Ok((compiled, remarks));
     }
-    let compiled = T::compile(engine, bytes).map_err(|error| chain(&error))?;
-    if let Err(error) = cache.store(&key, &compiled) {
+    let compiled = T::compile(engine, &bytes()?).map_err(|error| chain(&error))?;
+    if let Err(error) = cache.store(key, &compiled) {
         remarks.push(format!("the compiled module is not kept, each start compiles it: {error}"));
     }
     Ok((compiled, remarks))

@@ -1,6 +1,6 @@
 //! What an instance costs: made, run to its end, dropped. Not a test of anything:
 //!
-//! `NFFI_WASM_COST=a.wasm,b.wasm cargo test --release --package nffi-wasm -- --ignored --nocapture cost`
+//! `NFFI_WASM_COST=a.wasm,b.wasm NFFI_WASM_OPTIONS='"snapshot":"on"' cargo test --release --package nffi-wasm -- --ignored --nocapture cost`
 
 use std::{
     pin::pin,
@@ -13,11 +13,11 @@ use crate::{
     cache::Cache,
     code, engine,
     function::Function,
-    guest::{self, Input, Limits, State},
-    host::{Host, Level},
+    guest::{self, Input, State},
+    host::Host,
     options::{CacheOption, Options},
     ticker::Ticker,
-    wasi::{Surroundings, descriptors::Descriptors, stderr::Stderr},
+    wasi::Surroundings,
 };
 
 const REQUEST: &[u8] =
@@ -25,34 +25,17 @@ const REQUEST: &[u8] =
     "Accept":["*/*"]},"body":"World","trace_id":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#;
 
 fn state(options: &Options, surroundings: &Arc<Surroundings>) -> State {
-    State {
-        host: Host::none(),
-        task: 0,
-        surroundings: surroundings.clone(),
-        limits: Limits {
-            time: options.time_limit,
-            memory: options.memory_limit,
-            output: options.max_output,
-            fuel: options.fuel,
-        },
-        until: options.time_limit.map(|limit| Instant::now() + limit),
-        wake_at: Arc::new(AtomicU64::new(0)),
-        stdin: Input::Task(REQUEST),
-        read: 0,
-        stdout: Vec::new(),
-        stderr: Stderr::new(Level::Error),
-        descriptors: Descriptors::new(surroundings.folders()),
-        memory: None,
-        starved: false,
-    }
+    let wake_at = Arc::new(AtomicU64::new(0));
+    State::new(Host::nobody(), 0, surroundings, options, Input::Task(REQUEST), wake_at)
 }
 
 #[test]
 #[ignore = "measures, and tests nothing"]
 fn cost() {
     let files = std::env::var("NFFI_WASM_COST").unwrap_or_default();
+    let more = std::env::var("NFFI_WASM_OPTIONS").map_or_else(|_| String::new(), |more| format!(",{more}"));
     for file in files.split(',').filter(|file| !file.is_empty()) {
-        let options = Options::parse(format!(r#"{{"module":"{file}"}}"#).as_bytes()).unwrap();
+        let options = Options::parse(format!(r#"{{"module":"{file}"{more}}}"#).as_bytes()).unwrap();
         let surroundings = Arc::new(Surroundings::new(&options).unwrap());
         let bytes = code::read(&options.module).unwrap();
         let engine = engine::engine(&options, &bytes).unwrap();

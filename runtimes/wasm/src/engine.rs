@@ -2,8 +2,8 @@
 //! compiled modules are found again on disk by them.
 
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
-    WasmBacktraceDetails,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm,
+    Strategy, WasmBacktraceDetails,
 };
 
 use crate::{http::Needs, options::Options};
@@ -35,6 +35,30 @@ fn set_features(config: &mut Config) {
 
 /// An engine for what these bytes are.
 pub fn engine(options: &Options, bytes: &[u8]) -> Result<Engine, String> {
+    made(&config(options, Needs::of(bytes)), options)
+}
+
+/// The same for a configuration's check: what it compiles is for the other. In a process of its own, it may use all
+/// cores; threads within nginx's workers are `threads` and no more.
+pub fn for_check(options: &Options, bytes: &[u8]) -> Result<Engine, String> {
+    made(config(options, Needs::of(bytes)).parallel_compilation(true), options)
+}
+
+/// For a module that runs once: what counts is how long it takes to compile.
+pub fn for_once(options: &Options) -> Result<Engine, String> {
+    let options = Options { instances: 1, ..options.clone() };
+    let mut config = config(&options, Needs::MODULE);
+    config.cranelift_opt_level(OptLevel::None).cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+    made(&config, &options)
+}
+
+fn made(config: &Config, options: &Options) -> Result<Engine, String> {
+    Engine::new(config).map_err(|error| {
+        format!("instances: there is no room for {}; try fewer: {}", options.instances, crate::failure::chain(&error))
+    })
+}
+
+fn config(options: &Options, needs: Needs) -> Config {
     let mut config = Config::new();
     set_features(&mut config);
     config
@@ -59,10 +83,9 @@ pub fn engine(options: &Options, bytes: &[u8]) -> Result<Engine, String> {
         .async_stack_size(options.max_stack + HOST_STACK)
         .async_stack_zeroing(false)
         .concurrency_support(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options, Needs::of(bytes))));
-    Engine::new(&config).map_err(|error| {
-        format!("instances: there is no room for {}; try fewer: {}", options.instances, crate::failure::chain(&error))
-    })
+        .parallel_compilation(false)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options, needs)));
+    config
 }
 
 fn pool(options: &Options, needs: Needs) -> PoolingAllocationConfig {

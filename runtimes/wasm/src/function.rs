@@ -1,21 +1,33 @@
 //! Modules of WASI preview 1: interfaces wasi and message.
 
-use std::{sync::Arc, thread};
+use std::{collections::HashSet, sync::Arc, thread};
 
 use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport};
 
 use crate::{
-    cache::Cache, code::Code, compiled::compiled, failure::chain, guest::State, options::Options, runtime::Runtime,
-    wasi, worker::Worker,
+    cache::{Cache, Key},
+    code::Code,
+    compiled::compiled,
+    failure::chain,
+    guest::State,
+    options::Options,
+    runtime::Runtime,
+    snapshot, wasi,
+    worker::Worker,
 };
 
 const PAGE: u64 = 65536;
+/// What runs first in a reactor, a module without a main().
+pub const INITIALIZE: &str = "_initialize";
+/// What runs before a snapshot, too.
+pub const WIZER_INITIALIZE: &str = "wizer-initialize";
 
 /// A module that is ready to be instantiated.
 pub struct Function {
     pub pre: InstancePre<State>,
-    pub start: ModuleExport,
+    /// What each instance runs: its initialisation, if it has one that is to come, and what answers.
+    pub steps: Vec<ModuleExport>,
     pub memory: ModuleExport,
 }
 
@@ -24,9 +36,13 @@ impl Code for Function {
         judge(bytes, options)
     }
 
-    fn load(engine: &Engine, cache: &Cache, bytes: &[u8]) -> Result<(Self, Vec<String>), String> {
-        let (module, remarks) = compiled::<Module>(engine, cache, bytes)?;
-        Ok((Self::new(engine, &module)?, remarks))
+    fn load(engine: &Engine, cache: &Cache, options: &Options, bytes: &[u8]) -> Result<(Self, Vec<String>), String> {
+        let salt = if options.snapshot { snapshot::salt(options) } else { Vec::new() };
+        let key = Key::of(engine, bytes, &salt);
+        let (module, remarks): (Module, _) = compiled(engine, cache, &key, || {
+            if options.snapshot { snapshot::taken(options, bytes).map(Into::into) } else { Ok(bytes.into()) }
+        })?;
+        Ok((Self::new(&module, options)?, remarks))
     }
 
     fn threads(options: &Options) -> usize {
@@ -43,21 +59,61 @@ impl Code for Function {
     }
 }
 
-impl Function {
-    fn new(engine: &Engine, module: &Module) -> Result<Self, String> {
-        let mut linker = Linker::new(engine);
-        wasi::add_to(&mut linker).map_err(|error| chain(&error))?;
-        let pre = linker.instantiate_pre(module).map_err(|error| chain(&error))?;
-        let plain = |ty: &ExternType| ty.func().is_some_and(|ty| ty.params().len() + ty.results().len() == 0);
-        if !module.get_export("_start").is_some_and(|ty| plain(&ty)) {
-            return Err("_start takes parameters or returns results; it must do neither".to_owned());
+/// With all that it may call.
+pub fn linked(module: &Module) -> wasmtime::Result<InstancePre<State>> {
+    let mut linker = Linker::new(module.engine());
+    wasi::add_to(&mut linker)?;
+    linker.instantiate_pre(module)
+}
+
+/// What answers a request.
+fn entry(options: &Options, exports: &HashSet<String>) -> String {
+    let usual = if exports.contains(INITIALIZE) { "handle" } else { "_start" };
+    options.entry.clone().unwrap_or_else(|| usual.to_owned())
+}
+
+/// The names of a module's exported functions.
+pub fn exports(bytes: &[u8]) -> Result<HashSet<String>, String> {
+    let broken = |error: wasmparser::BinaryReaderError| format!("is broken: {error}");
+    let mut names = HashSet::new();
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Payload::ExportSection(section) = payload.map_err(broken)? {
+            for export in section {
+                let export = export.map_err(broken)?;
+                if export.kind == ExternalKind::Func {
+                    names.insert(export.name.to_owned());
+                }
+            }
         }
-        let export = |name| module.get_export_index(name).ok_or_else(|| format!("does not export {name}"));
-        Ok(Self { pre, start: export("_start")?, memory: export("memory")? })
+    }
+    Ok(names)
+}
+
+impl Function {
+    /// Of a module that was judged to be sound, or of its snapshot.
+    fn new(module: &Module, options: &Options) -> Result<Self, String> {
+        let pre = linked(module).map_err(|error| chain(&error))?;
+        let plain = |ty: &ExternType| ty.func().is_some_and(|ty| ty.params().len() + ty.results().len() == 0);
+        let functions = module.exports().filter(|export| export.ty().func().is_some());
+        let mut names: HashSet<String> = functions.map(|export| export.name().to_owned()).collect();
+        if options.snapshot && !names.contains("_start") {
+            // As it was called before the snapshot.
+            names.insert(INITIALIZE.to_owned());
+        }
+        let mut steps = Vec::new();
+        let initialised = options.snapshot || !names.contains(INITIALIZE);
+        for name in (!initialised).then(|| INITIALIZE.to_owned()).into_iter().chain([entry(options, &names)]) {
+            if !module.get_export(&name).is_some_and(|ty| plain(&ty)) {
+                return Err(format!("{name} takes parameters or returns results; it must do neither"));
+            }
+            steps.extend(module.get_export_index(&name));
+        }
+        let memory = module.get_export_index("memory").ok_or("does not export its memory")?;
+        Ok(Self { pre, steps, memory })
     }
 }
 
-/// Is it a command that can run here? Says all that is missing at once. That it is valid is for wasmtime to say.
+/// Is it one that can run here? Says all that is missing at once. That it is valid is for wasmtime to say.
 fn judge(bytes: &[u8], options: &Options) -> Result<(), String> {
     if !bytes.starts_with(b"\0asm") {
         let text = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'(');
@@ -71,7 +127,7 @@ fn judge(bytes: &[u8], options: &Options) -> Result<(), String> {
         return Err("is a component: interface wasi and message take modules (target wasip1), interface wasi-http takes components".to_owned());
     }
     let mut unknown = Vec::new();
-    let (mut start, mut memory) = (None, false);
+    let mut memory = false;
     let broken = |error: wasmparser::BinaryReaderError| format!("is broken: {error}");
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(broken)? {
@@ -107,11 +163,7 @@ fn judge(bytes: &[u8], options: &Options) -> Result<(), String> {
             Payload::ExportSection(section) => {
                 for export in section {
                     let export = export.map_err(broken)?;
-                    match (export.name, export.kind) {
-                        ("_start", kind) => start = Some(kind == ExternalKind::Func),
-                        ("memory", ExternalKind::Memory) => memory = true,
-                        _ => {}
-                    }
+                    memory |= export.name == "memory" && export.kind == ExternalKind::Memory;
                 }
             }
             _ => {}
@@ -124,10 +176,22 @@ fn judge(bytes: &[u8], options: &Options) -> Result<(), String> {
             wasi::MODULE
         ));
     }
-    if start != Some(true) {
-        return Err(
-            "does not export the function _start: it must be a command, with a main(), not a library".to_owned()
-        );
+    let exports = exports(bytes)?;
+    let entry = entry(options, &exports);
+    if !exports.contains(&entry) {
+        return Err(match entry.as_str() {
+            "_start" => {
+                "does not export the function _start: it must be a command, with a main(), or a reactor".to_owned()
+            }
+            entry => {
+                format!("does not export the function {entry}, which answers requests: name another with entry NAME")
+            }
+        });
+    }
+    if options.snapshot && !exports.contains(INITIALIZE) && !exports.contains(WIZER_INITIALIZE) {
+        return Err(format!(
+            "snapshot: exports neither {INITIALIZE}, as a reactor does, nor {WIZER_INITIALIZE}: there is nothing to run once"
+        ));
     }
     if !memory {
         return Err("does not export its memory".to_owned());

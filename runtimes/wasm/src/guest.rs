@@ -9,12 +9,13 @@ use std::{
 };
 
 use nffi_abi::nffi_task;
-use wasmtime::{Memory, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime::{Engine, Memory, ResourceLimiter, Store, UpdateDeadline};
 
 use crate::{
     failure::{Failure, Stop},
     function::Function,
     host::Host,
+    options::Options,
     wasi::{Surroundings, descriptors::Descriptors, stderr::Stderr},
 };
 
@@ -69,6 +70,38 @@ pub struct Ended {
 }
 
 impl State {
+    /// Of an instance that begins now.
+    pub fn new(
+        host: Host,
+        task: nffi_task,
+        surroundings: &Arc<Surroundings>,
+        options: &Options,
+        stdin: Input,
+        wake_at: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            host,
+            task,
+            surroundings: surroundings.clone(),
+            limits: Limits {
+                time: options.time_limit,
+                memory: options.memory_limit,
+                output: options.max_output,
+                fuel: options.fuel,
+            },
+            // The caller's own patience is the host's business: it says cancelled() when that is over.
+            until: options.time_limit.map(|limit| Instant::now() + limit),
+            wake_at,
+            stdin,
+            read: 0,
+            stdout: Vec::new(),
+            stderr: Stderr::new(options.log_level),
+            descriptors: Descriptors::new(surroundings.folders()),
+            memory: None,
+            starved: false,
+        }
+    }
+
     /// May it go on?
     pub fn judge(&self) -> Result<(), Stop> {
         if self.until.is_some_and(|until| Instant::now() >= until) {
@@ -93,10 +126,10 @@ impl ResourceLimiter for State {
     }
 }
 
-/// Runs a function to its end. Each time it yields, `wake_at` says when to go on.
-pub async fn run(function: Arc<Function>, state: State) -> Ended {
-    let limits = state.limits;
-    let mut store = Store::new(function.pre.module().engine(), state);
+/// For one instance, with its limits.
+pub fn store(engine: &Engine, state: State) -> wasmtime::Result<Store<State>> {
+    let fuel = state.limits.fuel;
+    let mut store = Store::new(engine, state);
     store.limiter(|state| state);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|context| {
@@ -105,6 +138,17 @@ pub async fn run(function: Arc<Function>, state: State) -> Ended {
         state.wake_at.store(0, Relaxed);
         Ok(UpdateDeadline::Yield(1))
     });
+    fuel.map_or(Ok(()), |fuel| store.set_fuel(fuel))?;
+    Ok(store)
+}
+
+/// Runs a function to its end. Each time it yields, `wake_at` says when to go on.
+pub async fn run(function: Arc<Function>, state: State) -> Ended {
+    let limits = state.limits;
+    let mut store = match store(function.pre.module().engine(), state) {
+        Ok(store) => store,
+        Err(error) => return Ended { result: Err(Failure::Trap(error.to_string(), Vec::new())) },
+    };
     let outcome = call(&mut store, &function).await;
     let mut state = store.into_data();
     state.stderr.finish(state.host, state.task);
@@ -119,14 +163,13 @@ pub async fn run(function: Arc<Function>, state: State) -> Ended {
 }
 
 async fn call(store: &mut Store<State>, function: &Function) -> wasmtime::Result<()> {
-    if let Some(fuel) = store.data().limits.fuel {
-        store.set_fuel(fuel)?;
-    }
     let instance = function.pre.instantiate_async(&mut *store).await?;
-    let missing = || wasmtime::Error::msg("an export is missing");
     let memory = instance.get_module_export(&mut *store, &function.memory).and_then(|export| export.into_memory());
     store.data_mut().memory = memory;
-    let start = instance.get_module_export(&mut *store, &function.start).and_then(|export| export.into_func());
-    let start = start.ok_or_else(missing)?.typed::<(), ()>(&mut *store)?;
-    start.call_async(store, ()).await
+    for step in &function.steps {
+        let step = instance.get_module_export(&mut *store, step).and_then(|export| export.into_func());
+        let step = step.ok_or_else(|| wasmtime::Error::msg("an export is missing"))?.typed::<(), ()>(&mut *store)?;
+        step.call_async(&mut *store, ()).await?;
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@
 //! | `engine`   | wasmtime's settings                                                            |
 //! | `code`     | the file of the configuration: read, judged, compiled                          |
 //! | `function` | modules of WASI preview 1                                                      |
+//! | `snapshot` | a module that was initialised once                                             |
 //! | `compiled` | from bytes to what runs, by way of the cache                                   |
 //! | `cache`    | compiled modules on disk                                                       |
 //! | `watch`    | a changed file takes the place of the old one                                  |
@@ -40,6 +41,7 @@ mod host;
 mod http;
 mod options;
 mod runtime;
+mod snapshot;
 mod ticker;
 mod wasi;
 mod watch;

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use crate::host::Level;
 
 const KNOWN: &str = "module, interface, threads, instances, time_limit, memory_limit, max_output, max_stack, fuel, \
-                     arg, guest_env, dir, allow_outbound, cache, watch, log_level";
+                     arg, guest_env, dir, allow_outbound, entry, snapshot, \
+                     cache, watch, log_level";
 const MOST_THREADS: u64 = 256;
 /// Past it there is no address space for the memories.
 const MOST_INSTANCES: u64 = 4096;
@@ -60,6 +61,10 @@ pub struct Options {
     pub dirs: Vec<Dir>,
     /// Where a component may connect to: HOST:PORT in small letters.
     pub outbound: Vec<String>,
+    /// The exported function that answers.
+    pub entry: Option<String>,
+    /// Of the module once it is initialised.
+    pub snapshot: bool,
     pub cache: CacheOption,
     pub watch: bool,
     /// Of the lines that the function writes to stderr.
@@ -86,6 +91,8 @@ impl Options {
             env: Vec::new(),
             dirs: Vec::new(),
             outbound: Vec::new(),
+            entry: None,
+            snapshot: false,
             cache: CacheOption::Default,
             watch: false,
             log_level: Level::Error,
@@ -100,6 +107,9 @@ impl Options {
             return Err("module: missing. Name the file: module /srv/functions/hello.wasm;".to_owned());
         }
         match options.interface {
+            Interface::WasiHttp if options.snapshot || options.entry.is_some() => {
+                return Err("snapshot and entry: are for modules, not for interface wasi-http".to_owned());
+            }
             // It is not kept in memory.
             Interface::WasiHttp if !output_given => options.max_output = usize::MAX,
             Interface::Wasi | Interface::Message if !options.outbound.is_empty() => {
@@ -173,6 +183,8 @@ impl Options {
                     folder => CacheOption::Folder(absolute(name, folder)?),
                 }
             }
+            "entry" => self.entry = Some(no_zero(name, value)?),
+            "snapshot" => self.snapshot = switch(name, value)?,
             "watch" => self.watch = switch(name, value)?,
             "log_level" => {
                 self.log_level = match value {
@@ -374,6 +386,7 @@ mod tests {
             (r#""guest_env":[["","x"]]"#, "guest_env: \"\" cannot be"),
             (r#""dir":"/srv""#, "dir: takes the folder"),
             (r#""dir":[["/srv","/x","rw"]]"#, "dir: \"rw\" after"),
+            (r#""interface":"wasi-http","snapshot":"on""#, "snapshot and entry: are for modules"),
             (r#""watch":"yes""#, "watch: on or off"),
             (r#""log_level":"loud""#, "log_level: one of"),
             (r#""timeouts":"1""#, "unknown option \"timeouts\"; the known ones are module"),

@@ -22,11 +22,10 @@ use crate::{
     exports::panic_text,
     failure::Failure,
     function::Function,
-    guest::{self, Ended, Input, Limits, State},
+    guest::{self, Ended, Input, State},
     host::{self, Host, Level, Request},
     options::Interface,
     runtime::Runtime,
-    wasi::{descriptors::Descriptors, stderr::Stderr},
 };
 
 /// Tasks that are taken at once, where they are short.
@@ -167,27 +166,8 @@ impl<'a> Worker<'a> {
         let options = &self.runtime.options;
         let wake_at = Arc::new(AtomicU64::new(0));
         let begun = Instant::now();
-        let state = State {
-            host: self.host,
-            task: event.task,
-            surroundings: self.runtime.surroundings.clone(),
-            limits: Limits {
-                time: options.time_limit,
-                memory: options.memory_limit,
-                output: options.max_output,
-                fuel: options.fuel,
-            },
-            // The caller's own patience is the host's business: it says cancelled() when that is over.
-            until: options.time_limit.map(|limit| begun + limit),
-            wake_at: wake_at.clone(),
-            stdin: input,
-            read: 0,
-            stdout: Vec::new(),
-            stderr: Stderr::new(options.log_level),
-            descriptors: Descriptors::new(self.runtime.surroundings.folders()),
-            memory: None,
-            starved: false,
-        };
+        let surroundings = &self.runtime.surroundings;
+        let state = State::new(self.host, event.task, surroundings, options, input, wake_at.clone());
         let future = Box::pin(guest::run(self.runtime.code(), state));
         self.running.push(Running { task: event.task, http, wake_at, future });
         self.step(self.running.len() - 1, begun);

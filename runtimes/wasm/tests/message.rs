@@ -108,6 +108,98 @@ fn past_the_instances_requests_wait() {
     unload(&mut host, sleeping);
 }
 
+/// A reactor that takes random numbers when it starts, and says them.
+fn reactor(initialize: &str) -> String {
+    format!(
+        r#"(module
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (global $starts (mut i32) (i32.const 48))
+  (func (export "_initialize")
+    (global.set $starts (i32.add (global.get $starts) (i32.const 1)))
+    (drop (call $random (i32.const 32) (i32.const 16)))
+    (drop (memory.grow (i32.const 1)))
+    (i32.store8 (i32.const 70000) (i32.const 33))
+    {initialize})
+  (func (export "handle") (local $n i32)
+    (i32.store8 (i32.const 16) (global.get $starts))
+    (i32.store8 (i32.const 17) (i32.load8_u (i32.const 70000)))
+    (loop $letters
+      (i32.store8 (i32.add (i32.const 18) (local.get $n))
+        (i32.add (i32.const 97) (i32.rem_u (i32.load8_u (i32.add (i32.const 32) (local.get $n))) (i32.const 26))))
+      (local.set $n (i32.add (local.get $n) (i32.const 1)))
+      (br_if $letters (i32.lt_u (local.get $n) (i32.const 14))))
+    (i32.store (i32.const 0) (i32.const 16))
+    (i32.store (i32.const 4) (i32.const 16))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#
+    )
+}
+
+#[test]
+fn a_reactor_is_initialised_for_each_request_or_once() {
+    let (mut host, scratch) = (TestHost::lock(), Scratch::new("reactor"));
+    let file = scratch.function("reactor.wasm", &reactor(""));
+    let each = load(&mut host, &file, "");
+    let answers: BTreeSet<_> = (0..3).map(|_| ask(&mut host, each, "")).collect();
+    assert_eq!(answers.len(), 3, "{answers:?}");
+    unload(&mut host, each);
+    let cache = format!(r#""cache":"{}","snapshot":"on""#, scratch.0.join("cache").display());
+    let mut once = String::new();
+    // The second time it comes from the cache.
+    for _ in 0..2 {
+        let runtime = load(&mut host, &file, &cache);
+        let answers: BTreeSet<_> = (0..3).map(|_| ask(&mut host, runtime, "")).collect();
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        let answer = answers.into_iter().next().unwrap();
+        assert!(answer.starts_with("1!"), "{answer}");
+        assert!(once.is_empty() || once == answer, "{once} {answer}");
+        once = answer;
+        unload(&mut host, runtime);
+    }
+    // What it has seen is part of it.
+    let other = load(&mut host, &file, &format!(r#"{cache},"guest_env":"A=1""#));
+    assert_ne!(ask(&mut host, other, ""), once);
+    unload(&mut host, other);
+}
+
+#[test]
+fn a_command_says_what_to_run_once() {
+    let (mut host, scratch) = (TestHost::lock(), Scratch::new("wizer"));
+    let text = program("(call $number (global.get $seen))").replace(
+        "(func $main",
+        r#"(global $seen (mut i32) (i32.const 0))
+           (func (export "wizer-initialize") (global.set $seen (i32.add (global.get $seen) (i32.const 42))))
+           (func $main"#,
+    );
+    let file = scratch.function("command.wasm", &text);
+    let plain = load(&mut host, &file, "");
+    assert_eq!(ask(&mut host, plain, ""), "00");
+    unload(&mut host, plain);
+    let snapshot = load(&mut host, &file, r#""snapshot":"on""#);
+    assert_eq!(ask(&mut host, snapshot, ""), "42");
+    unload(&mut host, snapshot);
+}
+
+#[test]
+fn an_initialisation_has_limits() {
+    let (mut host, scratch) = (TestHost::lock(), Scratch::new("init"));
+    let file = |initialize: &str| scratch.function("init.wasm", &reactor(initialize));
+    let snapshot = r#""snapshot":"on","time_limit":"100ms""#;
+    for (initialize, why) in [
+        ("unreachable", "snapshot: the function failed: unreachable"),
+        ("(loop $l (br $l))", "snapshot: the function was stopped after 100 ms (time_limit)"),
+    ] {
+        let said = refused(&mut host, &file(initialize), snapshot);
+        assert!(said.contains(why), "{said}");
+    }
+    let command = scratch.function("command.wasm", &program(ECHO));
+    let said = refused(&mut host, &command, snapshot);
+    assert!(said.contains("snapshot: exports neither _initialize, as a reactor does, nor wizer-initialize"), "{said}");
+    let said = refused(&mut host, &file(""), r#""entry":"answer""#);
+    assert!(said.contains("does not export the function answer, which answers requests"), "{said}");
+}
+
 #[test]
 fn a_memory_bomb_is_stopped() {
     let (mut host, scratch) = (TestHost::lock(), Scratch::new("bomb"));

@@ -83,6 +83,12 @@ class Nginx:
 
     def start(self):
         self.write()
+        # What a check does not get done in its time on a slow machine, the next one does.
+        for _ in range(10):
+            done = self.run("-t")
+            assert done.returncode == 0, done.stderr
+            if len(list((self.prefix / "cache").iterdir())) >= len(self.runtimes):
+                break
         done = self.run()
         assert done.returncode == 0, done.stderr
         wait(lambda: self.ask("GET", "/hello")[0] == 200, "the first answer")
@@ -331,8 +337,8 @@ def the_examples(nginx):
         status, headers, body = nginx.ask("POST", f"/{name}", "World")
         assert status == 200 and headers["Content-Type"] == "text/plain", (name, status, body)
         assert body.startswith(b"hello "), (name, body)
-        if name == "go":
-            assert body == b"hello World, this is POST /go\n", body
+        if name.startswith("go"):
+            assert body == f"hello World, this is POST /{name}\n".encode(), body
 
 
 @check
@@ -389,7 +395,7 @@ def main():
     nginx.add("example", HELLO, "interface wasi-http;")
     nginx.add("component", COMPONENT, "interface wasi-http; memory_limit 16m; time_limit 5s;")
     for name, module in MORE.items():
-        nginx.add(name, module)
+        nginx.add(name, module, "snapshot on;" if name.endswith("_reactor") else "")
     failed = 0
     try:
         nginx.start()

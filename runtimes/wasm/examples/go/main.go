@@ -1,6 +1,10 @@
 // A function in Go, for `interface wasi`: it answers with what it was asked.
 //
 //	GOOS=wasip1 GOARCH=wasm go build -o hello.wasm
+//
+// As a reactor it can be started once for all requests, with `snapshot on`:
+//
+//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o hello.wasm
 package main
 
 import (
@@ -24,7 +28,15 @@ type response struct {
 	Body    string              `json:"body"`
 }
 
+// A command: each request starts Go's runtime, and runs main.
 func main() {
+	handle()
+}
+
+// A reactor: each request runs this, and main is never run.
+//
+//go:wasmexport handle
+func handle() {
 	var req request
 	if err := json.NewDecoder(os.Stdin).Decode(&req); err != nil {
 		fmt.Fprintln(os.Stderr, "reading the request:", err)

@@ -7,7 +7,14 @@ use wasmtime::{Engine, component::Linker};
 use wasmtime_wasi_http::p2::bindings::{ProxyIndices, ProxyPre};
 
 use super::{guest::State, server};
-use crate::{cache::Cache, code::Code, compiled::compiled, failure::chain, options::Options, runtime::Runtime};
+use crate::{
+    cache::{Cache, Key},
+    code::Code,
+    compiled::compiled,
+    failure::chain,
+    options::Options,
+    runtime::Runtime,
+};
 
 const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
 
@@ -30,8 +37,10 @@ impl Code for Component {
         judge(bytes)
     }
 
-    fn load(engine: &Engine, cache: &Cache, bytes: &[u8]) -> Result<(Self, Vec<String>), String> {
-        let (component, remarks) = compiled::<wasmtime::component::Component>(engine, cache, bytes)?;
+    fn load(engine: &Engine, cache: &Cache, _: &Options, bytes: &[u8]) -> Result<(Self, Vec<String>), String> {
+        let key = Key::of(engine, bytes, b"");
+        let (component, remarks): (wasmtime::component::Component, _) =
+            compiled(engine, cache, &key, || Ok(bytes.into()))?;
         let linked = || {
             let mut linker = Linker::new(engine);
             wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
