@@ -8,9 +8,9 @@ WASM_C_PACKAGES=(clang-14 lld-14 wasi-libc libclang-rt-14-dev-wasm32)
 # The Rust that is fetched where the machine's has no libraries for WebAssembly, as Debian's has none.
 WASM_RUST=1.95.0
 
-# wasm_c SOURCE MODULE
+# wasm_c SOURCE MODULE [OPTION...]
 wasm_c() {
-  clang-14 --target=wasm32-wasi -O2 -Wall -Wextra -Werror -o "$2" "$1"
+  clang-14 --target=wasm32-wasi -O2 -Wall -Wextra -Werror "${@:3}" -o "$2" "$1"
 }
 
 # wasm_go DIR MODULE [OPTION...]

@@ -11,7 +11,7 @@ use std::{
 
 use wasmtime::Engine;
 
-use crate::{cache::Cache, engine, options::Options, runtime::Runtime, wasi};
+use crate::{cache::Cache, engine, failure::one_line, options::Options, runtime::Runtime, wasi};
 
 const MOST_BYTES: u64 = 512 << 20;
 /// How long checks compile for the cache. The host gives those of all runtimes ten seconds together.
@@ -49,6 +49,16 @@ pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// Says in one line what is wrong with the file, and which it is.
+fn place(options: &Options) -> impl Fn(String) -> String + use<'_> {
+    |error| one_line(&format!("module {}: {error}", options.module.display()))
+}
+
+/// Is it one that can run here?
+pub fn judge<C: Code>(bytes: &[u8], options: &Options) -> Result<(), String> {
+    C::judge(bytes, options).map_err(place(options))
+}
+
 /// Loads it for a runtime. Also says what is noteworthy.
 pub fn load<C: Code>(
     engine: &Engine,
@@ -56,9 +66,8 @@ pub fn load<C: Code>(
     options: &Options,
     bytes: &[u8],
 ) -> Result<(C, Vec<String>), String> {
-    let place = |error: String| format!("module {}: {error}", options.module.display());
-    C::judge(bytes, options).map_err(place)?;
-    C::load(engine, cache, options, bytes).map_err(place)
+    judge::<C>(bytes, options)?;
+    C::load(engine, cache, options, bytes).map_err(place(options))
 }
 
 /// For a configuration's check: everything but running it. What takes long to compile is left to the workers.
@@ -66,10 +75,9 @@ pub fn check<C: Code>(options: &Options) -> Result<(), String> {
     let until = *FIRST_CHECK.get_or_init(Instant::now) + CHECKS_COMPILE;
     wasi::open_dirs(&options.dirs)?;
     let bytes = read(&options.module)?;
-    let place = |error: String| format!("module {}: {error}", options.module.display());
-    C::judge(&bytes, options).map_err(place)?;
+    judge::<C>(&bytes, options)?;
     let valid = wasmparser::Validator::new().validate_all(&bytes);
-    valid.map_err(|error| place(format!("is not valid: {error}")))?;
+    valid.map_err(|error| place(options)(format!("is not valid: {error}")))?;
     let engine = engine::for_check(options, &bytes)?;
     let (done, wait) = mpsc::channel();
     let options = options.clone();

@@ -17,7 +17,7 @@ pub fn encode(request: Request<'_>, body: &[u8]) -> Vec<u8> {
     encode_parts(request.method(), request.raw_path(), request.query(), request.headers(), body)
 }
 
-fn encode_parts<'a>(
+pub fn encode_parts<'a>(
     method: &[u8],
     path: &[u8],
     query: &[u8],

@@ -2,8 +2,8 @@
 //! compiled modules are found again on disk by them.
 
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm,
-    Strategy, WasmBacktraceDetails,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
+    WasmBacktraceDetails,
 };
 
 use crate::{http::Needs, options::Options};
@@ -44,11 +44,11 @@ pub fn for_check(options: &Options, bytes: &[u8]) -> Result<Engine, String> {
     made(config(options, Needs::of(bytes)).parallel_compilation(true), options)
 }
 
-/// For a module that runs once: what counts is how long it takes to compile.
+/// For a module that runs once: what counts is how long it takes to compile. Such code has large frames.
 pub fn for_once(options: &Options) -> Result<Engine, String> {
-    let options = Options { instances: 1, ..options.clone() };
+    let options = Options { instances: 1, max_stack: options.max_stack * 8, ..options.clone() };
     let mut config = config(&options, Needs::MODULE);
-    config.cranelift_opt_level(OptLevel::None).cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+    config.cranelift_opt_level(OptLevel::None);
     made(&config, &options)
 }
 

@@ -7,6 +7,9 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use crate::host::{Host, Level};
 
+/// Of a line that quotes others.
+const LONGEST: usize = 1000;
+
 /// What host functions and limits end a function with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
@@ -120,4 +123,10 @@ fn last(error: &wasmtime::Error) -> String {
 pub fn chain(error: &wasmtime::Error) -> String {
     let parts: Vec<String> = error.chain().map(|part| part.to_string().replace('\n', " ")).collect();
     parts.join(": ")
+}
+
+/// What quotes a file or a configuration, as one line of a log.
+pub fn one_line(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().take(LONGEST).map(plain).collect()
 }

@@ -35,6 +35,8 @@ mod engine;
 mod exports;
 mod failure;
 mod function;
+#[cfg(test)]
+mod fuzz;
 mod gather;
 mod guest;
 mod host;

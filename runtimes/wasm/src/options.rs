@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::host::Level;
+use crate::{failure::one_line, host::Level};
 
 const KNOWN: &str = "module, interface, threads, instances, time_limit, memory_limit, max_output, max_stack, fuel, \
                      arg, guest_env, dir, allow_outbound, entry, snapshot, \
@@ -72,7 +72,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// The error is one line: it quotes what somebody has written.
     pub fn parse(cfg: &[u8]) -> Result<Self, String> {
+        Self::parsed(cfg).map_err(|error| one_line(&error))
+    }
+
+    fn parsed(cfg: &[u8]) -> Result<Self, String> {
         let cfg = if cfg.is_empty() { b"{}" } else { cfg };
         let given: Map<String, Value> = serde_json::from_slice(cfg)
             .map_err(|error| format!("the configuration must be a JSON object with at least \"module\": {error}"))?;

@@ -27,6 +27,8 @@ pub struct Exchange {
 struct State {
     ended: bool,
     gone: bool,
+    /// No event will come any more.
+    stopping: bool,
     /// The window is shut.
     full: bool,
     reader: Option<Waker>,
@@ -59,6 +61,7 @@ impl Exchange {
             Piece::Bytes => Poll::Ready(Ok(Some(piece.into()))),
             Piece::End => Poll::Ready(Ok(None)),
             Piece::Gone => Poll::Ready(Err(Gone)),
+            Piece::Later if state.stopping => Poll::Ready(Err(Gone)),
             Piece::Later => {
                 state.reader = Some(context.waker().clone());
                 Poll::Pending
@@ -69,7 +72,7 @@ impl Exchange {
     /// Is there room for the next piece?
     pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         let mut state = self.lock();
-        if state.ended || state.gone {
+        if state.ended || state.gone || (state.full && state.stopping) {
             return Poll::Ready(Err(Gone));
         }
         if !state.full {
@@ -150,6 +153,15 @@ impl Exchange {
         writer.into_iter().for_each(Waker::wake);
     }
 
+    /// STOP: who waits for the host would wait for ever.
+    fn stopping(&self) {
+        let mut state = self.lock();
+        state.stopping = true;
+        let wakers = [state.reader.take(), state.writer.take()];
+        drop(state);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
     fn cancelled(&self) {
         let mut state = self.lock();
         state.gone = true;
@@ -191,6 +203,13 @@ impl Exchanges {
 
     pub fn cancelled(&self, task: nffi_task) {
         self.tell(task, Exchange::cancelled);
+    }
+
+    pub fn stopping(&self) {
+        let all: Vec<_> = self.lock().values().cloned().collect();
+        for exchange in all {
+            exchange.stopping();
+        }
     }
 }
 

@@ -122,6 +122,7 @@ impl Server {
 
     /// STOP: what runs may finish. It has its own limit, and the host its patience.
     async fn finish(&self) {
+        self.exchanges.stopping();
         while self.running.load(SeqCst) > 0 {
             self.idle.notified().await;
         }
@@ -218,36 +219,39 @@ impl Server {
     ) -> Result<(), Failure> {
         let options = &self.runtime.options;
         let mut gone = pin!(poll_fn(|context| exchange.poll_gone(context)));
-        let _instance = tokio::select! {
+        let instance = tokio::select! {
             biased;
             instance = self.instances.acquire() => instance.map_err(|_| Failure::Gone)?,
             () = &mut gone => return Err(Failure::Gone),
         };
-        let _ticking = Ticking::new(&self.runtime);
+        // For as long as the component runs: a slow client may take its answer after that.
+        let mut running = Some((instance, Ticking::new(&self.runtime)));
         let until = options.time_limit.map(|limit| Instant::now() + limit);
         let (sender, receiver) = oneshot::channel();
-        let mut guest = pin!(guest::run(self.runtime.clone(), exchange.clone(), asked, scheme, until, sender).fuse());
-        let mut answer = pin!(answer::send(receiver, exchange, options.max_output, sent).fuse());
+        let mut guest = pin!(guest::run(self.runtime.clone(), exchange.clone(), asked, scheme, until, sender));
+        let mut answer = pin!(answer::send(receiver, exchange, options.max_output, sent));
         let mut time: Option<Pin<Box<Sleep>>> = None;
-        let (mut ran, mut answered) = (false, false);
+        let mut answered = false;
         poll_fn(|context| {
             // The component first: where it fails, what it has written before must not pass for an answer.
-            if !ran && let Poll::Ready(outcome) = guest.as_mut().poll(context) {
+            if running.is_some()
+                && let Poll::Ready(outcome) = guest.as_mut().poll(context)
+            {
                 outcome?;
-                ran = true;
+                running = None;
             }
             if !answered && let Poll::Ready(outcome) = answer.as_mut().poll(context) {
                 outcome?;
                 answered = true;
             }
-            if ran && answered {
+            if running.is_none() && answered {
                 return Poll::Ready(Ok(()));
             }
             if gone.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Err(Failure::Gone));
             }
             // Of a component that waits: one that runs is interrupted. How long the client takes is the host's business.
-            if !ran
+            if running.is_some()
                 && let Some(until) = until
                 && time.get_or_insert_with(|| Box::pin(sleep_until(until.into()))).as_mut().poll(context).is_ready()
             {
