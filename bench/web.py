@@ -276,6 +276,8 @@ def targets(figures):
     for case, peer, metric, limit in wanted:
         values = [report.ratio(figures.get((case, "nffi", p, metric)), figures.get((case, peer, p, metric)))
                   for p in ("one_core", "free")]
+        if values == [None, None]:
+            continue  # it was not run
         is_cpu = metric == "cpu_us_per_request"
         met = ["-" if v is None else "yes" if (v <= limit if is_cpu else v >= limit) else "NO" for v in values]
         rows.append([f"{case}{', CPU' if is_cpu else ''}: nffi / {peer}", *(report.text(v) for v in values),
