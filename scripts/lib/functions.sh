@@ -24,11 +24,11 @@ wasm_build() {
   ((${#functions[@]})) || die "no function could be built: see above"
 }
 
-# function_in NAME LANGUAGE: builds it, and compiles it for the cache, which may take longer than nginx's check has time.
+# function_in NAME LANGUAGE: builds it, unless that was done.
 function_in() {
   local name=$1 language=$2 key wasm=$functions_dir/$1.wasm
   key=$(find "$ROOT/runtimes/wasm/examples/$name" "$ROOT/scripts/lib/functions.sh" -type f -exec sha1sum {} + | sort | sha1sum)
-  if [[ ! -f $wasm || $(<"$wasm.stamp") != "$key" ]]; then
+  if [[ ! -f $wasm || ! -f $wasm.stamp || $(<"$wasm.stamp") != "$key" ]]; then
     # Its own shell: an example that cannot be built is left out, and says why.
     if ! (step "$name, in $language" "${name}_function" "$wasm"); then
       say "$name is left out: $language's tools are not there, or failed"
