@@ -128,17 +128,17 @@ true
 --- run
 local sock = open("/upgrade")
 for _ = 1, 4 do
-    ngx.sleep(0.3)
+    ngx.sleep(0.7)
     sock:send("x")
     ngx.print(sock:receive(1))
 end
 local data, err = sock:receive(1)
 ngx.say(data, " ", err)
---- pass_more: nffi_timeout 600ms;
+--- pass_more: nffi_timeout 2s;
 --- response_body
 xxxxnil closed
 --- error_log
-nffi runtime "http" let its connection idle for 600 ms (nffi_timeout), which is closed
+nffi runtime "http" let its connection idle for 2000 ms (nffi_timeout), which is closed
 --- timeout: 10
 
 

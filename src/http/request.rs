@@ -55,7 +55,7 @@ pub unsafe fn ready(exchange: *mut Exchange) -> Result<Ready, &'static str> {
         let mut headers = Vec::with_capacity(32);
         let mut traceparents = Vec::new();
         nginx::each_header(&request.headers_in.headers, |name, value| {
-            if !tells_body(name, value, body.length) {
+            if !tells_body(name, value, body.length, is_main) {
                 return;
             }
             if name.eq_ignore_ascii_case(b"traceparent") {
@@ -190,9 +190,9 @@ pub unsafe fn memory_of<'a>(buf: &ngx_buf_t) -> &'a [u8] {
 
 /// A header about a body is left out where there is another body, or none: a subrequest has its parent's headers,
 /// but not its body, nor has a request whose body was discarded, or went to another runtime piece by piece.
-fn tells_body(name: &[u8], value: &[u8], length: i64) -> bool {
+fn tells_body(name: &[u8], value: &[u8], length: i64, is_main: bool) -> bool {
     if name.eq_ignore_ascii_case(b"content-length") {
-        return std::str::from_utf8(value).is_ok_and(|text| text.parse() == Ok(length));
+        return (length != 0 || is_main) && std::str::from_utf8(value).is_ok_and(|text| text.parse() == Ok(length));
     }
     length != 0 || !name.eq_ignore_ascii_case(b"transfer-encoding")
 }

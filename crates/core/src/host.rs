@@ -287,7 +287,12 @@ impl Host {
         let take = || {
             let (piece, open) = pipe.pop()?;
             if open && entered.slot.word.clear(SENDER_WAITS) & SENDER_WAITS != 0 {
-                self.news(entered.slot, entered.number);
+                if pipe.is_open() {
+                    self.news(entered.slot, entered.number);
+                } else {
+                    // The sender went on before it was told, has filled the window again, and waits again.
+                    entered.slot.word.set(SENDER_WAITS);
+                }
             }
             Some(piece)
         };

@@ -5,7 +5,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, LazyLock, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -298,7 +298,8 @@ fn what_became_of_each_is_measured() {
 
 #[test]
 fn marks_show_what_is_under_way() {
-    let marks: &'static [TaskMark] = Box::leak((0..2).map(|_| TaskMark::default()).collect::<Box<_>>());
+    static MARKS: LazyLock<[TaskMark; 2]> = LazyLock::new(Default::default);
+    let marks: &'static [TaskMark] = &*MARKS;
     let all = || marks.iter().filter_map(TaskMark::read).collect::<Vec<_>>();
     with_host(10, |host, runtime, dispatch, rung| {
         dispatch.measure_from_now(marks);

@@ -156,3 +156,42 @@ fn two_writers_and_a_cancel() {
         });
     });
 }
+
+/// One that asks whether there is room before it goes on is told when there is; also where it went on before it
+/// was told, and filled the window again.
+#[test]
+fn a_sender_that_waits_for_room_is_told() {
+    explore(3, || {
+        with_world(2, |world| {
+            let pieces = Arc::new(Pieces::default());
+            let task = world.submit_and_poll(Some(pieces.clone()), true);
+            let (host, runtime) = (world.host, world.runtime.clone());
+            let reader = thread::spawn(move || {
+                for _ in 0..2 {
+                    while let Err(status) = host.read(task) {
+                        assert_eq!((status, poll(host, &runtime, true)), (NFFI_AGAIN, vec![(NFFI_READABLE, task)]));
+                    }
+                }
+            });
+            let mut shut = world.dispatch.send(task, &pieces, Some(piece(WINDOW))).expect("alive");
+            // Something else has woken the sender.
+            if pieces.request.is_open() {
+                shut = world.dispatch.send(task, &pieces, Some(piece(WINDOW))).expect("alive");
+                world.dispatch.flush();
+            } else {
+                world.dispatch.flush();
+                if shut {
+                    world.run(|_, _| pieces.request.is_open());
+                }
+                shut = world.dispatch.send(task, &pieces, Some(piece(WINDOW))).expect("alive");
+                world.dispatch.flush();
+            }
+            if shut {
+                world.run(|_, _| pieces.request.is_open());
+            }
+            reader.join().expect("reader");
+            host.finish("end", task, last());
+            world.run_until_idle();
+        });
+    });
+}
