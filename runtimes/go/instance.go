@@ -34,10 +34,14 @@ type instance struct {
 	stopping bool
 	idle     chan struct{} // closed when stopping and no call is left
 	answers  answers
+
+	longCall time.Duration // the constant, but in tests that must not depend on the machine's speed
 }
 
 func newInstance(h host, own ownOptions) *instance {
-	return &instance{host: h, own: own, calls: make(map[uint64]*call), idle: make(chan struct{})}
+	return &instance{
+		host: h, own: own, calls: make(map[uint64]*call), idle: make(chan struct{}), longCall: longCall,
+	}
 }
 
 // poll is the poller: it ends when the host says STOP.
@@ -211,7 +215,7 @@ func (in *instance) finish(c *call, a answer, ended bool) *call {
 	} else {
 		next.began = time.Now()
 	}
-	if !in.answers.awaited || time.Since(c.began) > longCall {
+	if !in.answers.awaited || time.Since(c.began) > in.longCall {
 		in.flushLocked()
 	}
 	return next

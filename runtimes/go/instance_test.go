@@ -36,11 +36,20 @@ func TestShortCallsAreAnsweredTogether(t *testing.T) {
 	for i := uint64(1); i <= n; i++ {
 		h.put(called(i, "x"))
 	}
-	// One processor, as in a worker that is pinned to a core: there the batches are certain.
+	// One processor, as in a worker that is pinned to a core, and no call that counts as long: there the batches are certain.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	if err := start(h, nil); err != nil {
+	own, user, err := configure(nil)
+	if err != nil {
 		t.Fatal(err)
 	}
+	in := newInstance(h, own)
+	in.longCall = time.Hour
+	for i, p := range parts() {
+		if err := p.start(in, user[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	go in.poll()
 	h.until("all answers", func() bool { return len(h.answers) == n })
 	h.stop()
 	// The fake host hands out 8 events at a time.
