@@ -91,10 +91,12 @@ const OF_HTTP: [ngx_command_t; 3] = [
 pub const CONF_OK: *mut c_char = ptr::null_mut();
 pub const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
 
-/// A message becomes a line in the error log with file and line, and fails the configuration.
+/// A message becomes a line in the error log with file and line, and fails the configuration; an empty one was
+/// said already, by nginx or by an option of the block.
 pub fn report(cf: *mut ngx_conf_t, result: Result<(), String>) -> *mut c_char {
     match result {
         Ok(()) => CONF_OK,
+        Err(said) if said.is_empty() => CONF_ERROR,
         Err(message) => {
             errlog::conf(cf, NGX_LOG_EMERG as _, format_args!("{message}"));
             CONF_ERROR
@@ -282,8 +284,6 @@ unsafe extern "C" fn set_runtime(cf: *mut ngx_conf_t, _: *mut ngx_command_t, con
             conf.runtimes.push(spec);
             CONF_OK
         }
-        // Said already, by nginx or by an option of the block.
-        Err(message) if message.is_empty() => CONF_ERROR,
         Err(message) => report(cf, Err(message)),
     }
 }
@@ -327,11 +327,7 @@ unsafe extern "C" fn set_zone(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: 
                 metrics::zone::declare(cf, *words.add(1), *words.add(2)).map(|zone| conf.zone = Some(zone))
             }
         };
-        match result {
-            // Said already, by nginx.
-            Err(said) if said.is_empty() => CONF_ERROR,
-            result => report(cf, result),
-        }
+        report(cf, result)
     })
 }
 

@@ -168,8 +168,6 @@ impl Worker {
             let number = worker.start(spec);
             worker.declared.insert(name, number);
         }
-        // So that what crashes with its first request is known by its name.
-        worker.report();
         Event::new(Some(on_first)).post_next();
         WORKER.with(|slot| slot.borrow_mut().replace(worker));
         Ok(())
@@ -179,6 +177,7 @@ impl Worker {
     pub fn start(&mut self, spec: Spec) -> u32 {
         self.name(&spec);
         let number = self.dispatch.start(spec);
+        // So that what crashes with its first request is known by its name.
         self.report();
         number
     }

@@ -48,19 +48,11 @@ go_prepare() { app_prepare; }
 rust_prepare() { app_prepare; }
 
 app_prepare() {
-  local word conf
   nginx_env debian-12
   tls_port=$((port + 363)) # 8443 beside 8080
   app_certificate
-  declare -A words=(
-    [PORT]=$port [TLS_PORT]=$tls_port [RUN]=$run [LIBRARY]="\"$app_library\"" [NFFI_MODULE]="\"$NGINX_NFFI_MODULE\""
-  )
-  words[USER]=$(worker_user "$app_library")
-  conf=$(<"$ROOT/nginx-conf/app.conf")
-  for word in "${!words[@]}"; do
-    conf=${conf//@$word@/"${words[$word]}"}
-  done
-  printf '%s\n' "$conf" >"$run/nginx.conf"
+  declare -A words=([TLS_PORT]=$tls_port [RUN]=$run [LIBRARY]=$app_library [USER]=$(worker_user "$app_library"))
+  fill_in "$ROOT/nginx-conf/app.conf" >"$run/nginx.conf"
   printf '%s\n' "$app_options" >"$run/options.conf"
   printf '%s\n' "$app_locations" >"$run/locations.conf"
 }

@@ -10,17 +10,10 @@ demo_build() {
 demo_probe() { echo "/packages?name=libc6"; }
 
 demo_prepare() {
-  local conf packages=$TARGET/release/libnffi_packages.so
+  local packages=$TARGET/release/libnffi_packages.so
   nginx_env debian-12
-  conf=$(<"$ROOT/nginx-conf/demo.conf")
-  conf=${conf//@ROOT@/"$ROOT"}
-  conf=${conf//@PORT@/"$port"}
-  conf=${conf//@USER@/"$(worker_user "$packages")"}
-  conf=${conf//@PACKAGES@/"$packages"}
-  conf=${conf//@LUA_PATH@/"$NGINX_LUA_PATH"}
-  conf=${conf//@NFFI_MODULE@/"$NGINX_NFFI_MODULE"}
-  conf=${conf//@NGINX_MODULES@/"${NGINX_LUA_MODULES%%/ndk_http_module.so*}"}
-  printf '%s\n' "$conf" >"$run/nginx.conf"
+  declare -A words=([PACKAGES]=$packages [USER]=$(worker_user "$packages"))
+  fill_in "$ROOT/nginx-conf/demo.conf" >"$run/nginx.conf"
 }
 
 demo_announce() {

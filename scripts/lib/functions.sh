@@ -106,27 +106,13 @@ wasm_venv() {
 wasm_probe() { echo /functions; }
 
 wasm_prepare() {
-  local name kind word file conf
+  local name
   nginx_env debian-12
   declare -A words=(
-    [ROOT]=$ROOT [PORT]=$port [FUNCTIONS]=$functions_dir [CACHE]=$functions_cache [BUILT]=${functions[*]}
-    [WASM]=$TARGET/release/libnffi_wasm.so [LUA_PATH]=$NGINX_LUA_PATH [NFFI_MODULE]=$NGINX_NFFI_MODULE
-    [NGINX_MODULES]=${NGINX_LUA_MODULES%%/ndk_http_module.so*}
+    [FUNCTIONS]=$functions_dir [CACHE]=$functions_cache [BUILT]=${functions[*]} [WASM]=$TARGET/release/libnffi_wasm.so
   )
   words[USER]=$(worker_user "${words[WASM]}")
-  cp "$ROOT/nginx-conf/wasm.conf" "$run/nginx.conf"
-  for kind in runtime location; do
-    for name in "${functions[@]}"; do
-      cat "$ROOT/nginx-conf/wasm/$name.$kind.conf"
-    done >"$run/${kind}s.conf"
-  done
-  for file in "$run"/*.conf; do
-    conf=$(<"$file")
-    for word in "${!words[@]}"; do
-      conf=${conf//@$word@/"${words[$word]}"}
-    done
-    printf '%s\n' "$conf" >"$file"
-  done
+  fill_in_all wasm "${functions[@]}"
   for name in "${functions[@]}"; do
     compile_for_cache "$name"
   done

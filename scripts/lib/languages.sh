@@ -37,32 +37,16 @@ java_example() {
 languages_probe() { echo /runtimes; }
 
 languages_prepare() {
-  local name kind word file conf
   nginx_env debian-12
   declare -A words=(
-    [ROOT]=$ROOT [PORT]=$port
     [RUST]=$TARGET/release/libnffi_packages.so
     [GO]=$TARGET/languages/go/libzstd.so
     [PYTHON]=$TARGET/languages/python/libnffi_python.so
     [JAVA]=$TARGET/languages/java/libnffi_java.so
     [JAVA_CLASS_PATH]="$TARGET/languages/java/search/*"
-    [LUA_PATH]=$NGINX_LUA_PATH [NFFI_MODULE]=$NGINX_NFFI_MODULE
-    [NGINX_MODULES]=${NGINX_LUA_MODULES%%/ndk_http_module.so*}
   )
   words[USER]=$(worker_user "${words[RUST]}")
-  cp "$ROOT/nginx-conf/languages.conf" "$run/nginx.conf"
-  for kind in runtime location; do
-    for name in "${languages[@]}"; do
-      cat "$ROOT/nginx-conf/languages/$name.$kind.conf"
-    done >"$run/${kind}s.conf"
-  done
-  for file in "$run"/*.conf; do
-    conf=$(<"$file")
-    for word in "${!words[@]}"; do
-      conf=${conf//@$word@/"${words[$word]}"}
-    done
-    printf '%s\n' "$conf" >"$file"
-  done
+  fill_in_all languages "${languages[@]}"
 }
 
 languages_announce() {

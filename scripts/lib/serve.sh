@@ -33,6 +33,36 @@ worker_user() {
   printf 'user root;'
 }
 
+# fill_in FILE: its text, with the values of the caller's words[] in place of @WORD@, and of those that all have.
+fill_in() {
+  local word conf
+  local -A all=(
+    [ROOT]=$ROOT [PORT]=$port [LUA_PATH]=$NGINX_LUA_PATH [NFFI_MODULE]=$NGINX_NFFI_MODULE
+    [NGINX_MODULES]=${NGINX_LUA_MODULES%%/ndk_http_module.so*}
+  )
+  for word in "${!words[@]}"; do
+    all[$word]=${words[$word]}
+  done
+  conf=$(<"$1")
+  for word in "${!all[@]}"; do
+    conf=${conf//@$word@/"${all[$word]}"}
+  done
+  printf '%s\n' "$conf"
+}
+
+# fill_in_all FOLDER NAME...: nginx-conf/FOLDER.conf and, of each name, its runtime and its locations, into the run's
+# folder.
+fill_in_all() {
+  local folder=$1 kind name
+  shift
+  fill_in "$ROOT/nginx-conf/$folder.conf" >"$run/nginx.conf"
+  for kind in runtime location; do
+    for name in "$@"; do
+      fill_in "$ROOT/nginx-conf/$folder/$name.$kind.conf"
+    done >"$run/${kind}s.conf"
+  done
+}
+
 # In a session of its own, so that Ctrl-C reaches this script only, which then stops nginx in order. Should the
 # script be killed outright, nginx is told to end, too.
 start() {

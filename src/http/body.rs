@@ -91,10 +91,12 @@ pub unsafe fn pump(exchange: *mut Exchange) -> Next {
                 return Next::Fail(Failure::Nginx(rc));
             }
             let dry = rc == NGX_AGAIN as ngx_int_t && (*(*r).request_body).bufs.is_null();
-            if !dry && turn > TURN {
+            // Where nginx has read it all there is no client to wait for: what is left is sent now.
+            let turn_is_over = turn > TURN && (*r).reading_body() != 0;
+            if !dry && turn_is_over {
                 ngx_post_event(read, &raw mut ngx_posted_next_events);
             }
-            if dry || turn > TURN {
+            if dry || turn_is_over {
                 wait_for_client(this, read);
                 return Next::Wait;
             }

@@ -242,10 +242,7 @@ unsafe fn once<T>(
         *slot = Some(value);
         Ok(())
     });
-    match result {
-        Err(said) if said.is_empty() => CONF_ERROR,
-        result => report(cf, result),
-    }
+    report(cf, result)
 }
 
 fn on_or_off(word: &str, _: ngx_str_t) -> Result<bool, String> {
@@ -347,10 +344,7 @@ unsafe extern "C" fn set_param(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf:
                 Ok(())
             })
         };
-        match result {
-            Err(said) if said.is_empty() => CONF_ERROR,
-            result => report(cf, result),
-        }
+        report(cf, result)
     })
 }
 

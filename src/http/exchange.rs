@@ -316,9 +316,10 @@ impl Exchange {
     /// The exchange's request is live.
     pub unsafe fn close(&mut self, status: usize) {
         // SAFETY: the caller's promise.
-        unsafe { failure::parted(self, status) };
-        // SAFETY: the caller's promise.
-        unsafe { self.part() };
+        unsafe {
+            failure::parted(self, status);
+            self.part();
+        }
     }
 
     /// Parts the request from its task; one that is under way is cancelled. Any number of times.

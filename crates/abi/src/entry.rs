@@ -50,3 +50,32 @@ pub unsafe fn put_message(err: *mut c_char, err_cap: usize, message: &str) {
         err.add(len).write(0);
     }
 }
+
+/// The boundary of an exported function: an error becomes the host's message, and so does a panic. Returns what the function
+/// is to return.
+///
+/// # Safety
+/// `err` is NULL or has room for `err_cap` bytes.
+#[cfg(feature = "std")]
+pub unsafe fn guarded(
+    err: *mut c_char,
+    err_cap: usize,
+    body: impl FnOnce() -> Result<(), std::string::String>,
+) -> c_int {
+    let message = match std::panic::catch_unwind(core::panic::AssertUnwindSafe(body)) {
+        Ok(Ok(())) => return 0,
+        Ok(Err(message)) => message,
+        Err(panic) => std::format!("panicked: {}", panic_text(&*panic)),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { put_message(err, err_cap, &message) };
+    1
+}
+
+/// What a panic said.
+#[cfg(feature = "std")]
+pub fn panic_text(panic: &(dyn core::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<std::string::String>().map(std::string::String::as_str))
+        .unwrap_or("without a message")
+}

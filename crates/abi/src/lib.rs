@@ -6,6 +6,11 @@
 
 include!(concat!(env!("OUT_DIR"), "/nffi.rs"));
 
+#[cfg(feature = "std")]
+extern crate std;
+
 mod entry;
 
 pub use entry::{CheckFn, InitFn, bytes, put_message};
+#[cfg(feature = "std")]
+pub use entry::{guarded, panic_text};

@@ -59,7 +59,6 @@ pub struct Dispatch {
     lines: VecDeque<(Line, Mark)>,
     unended: usize,
     leaving: bool,
-    metered: bool,
 }
 
 impl Dispatch {
@@ -75,14 +74,16 @@ impl Dispatch {
             lines: VecDeque::new(),
             unended: 0,
             leaving: false,
-            metered: false,
         }
     }
 
     /// From now on tasks are measured, and marked where there is room.
     pub fn measure_from_now(&mut self, marks: &'static [TaskMark]) {
-        self.metered = true;
         self.host.table.marks.give(marks);
+    }
+
+    fn measures(&self) -> bool {
+        self.host.table.marks.are_given()
     }
 
     /// What was measured of a runtime since the last time.
@@ -92,7 +93,7 @@ impl Dispatch {
 
     /// How an HTTP task that has ended has ended for its client. Once for each. Times as in [`HttpEnd`].
     pub fn judge(&mut self, number: u32, end: End, submitted: u64, over: &HttpEnd) {
-        if self.metered
+        if self.measures()
             && let Some(entry) = self.runtimes.get_mut(number as usize)
         {
             entry.meter.ended(end, submitted, over.polled, over.over);
@@ -179,7 +180,7 @@ impl Dispatch {
             abandoned: false,
             stream: streamed,
             submitted: match submission.submitted {
-                _ if !self.metered => 0,
+                _ if !self.measures() => 0,
                 0 => monotonic_ns(),
                 known => known,
             },
@@ -257,7 +258,7 @@ impl Dispatch {
         if end == End::Timeout {
             stats.timeouts += 1;
         }
-        if self.metered {
+        if self.measures() {
             self.measure(slot_number, number, end, polled, monotonic_ns());
         }
     }

@@ -20,6 +20,7 @@
 //! | `calls`      | calls and casts, and what comes back                      |
 //! | `stream`     | calls whose request and answer go piece by piece          |
 //! | `http`       | HTTP requests, whole or piece by piece, and upgrades      |
+//! | [`testing`]  | what tests of runtimes have in common                     |
 //!
 //! There is one host in a process, because the functions that runtimes call carry no context.
 //! [`TestHost::lock`] hands it to one thread at a time; that thread is the event loop.
@@ -29,6 +30,7 @@ mod doorbell;
 mod event_loop;
 mod http;
 mod stream;
+pub mod testing;
 
 pub use calls::{CallError, CallId};
 pub use event_loop::{LoadError, LogLine, RuntimeId, TestHost, UnloadError};

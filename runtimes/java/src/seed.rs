@@ -10,7 +10,9 @@ use std::{
 
 use jni::{JValue, jni_sig, jni_str};
 
-use crate::{exports::panic_text, jvm};
+use nffi_abi::panic_text;
+
+use crate::jvm;
 
 const FAILED: c_int = -1;
 

@@ -14,12 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nffi_abi::{NFFI_CALL, NFFI_CANCEL, NFFI_HTTP, NFFI_MORE, NFFI_READABLE, NFFI_STOP, nffi_event, nffi_task};
+use nffi_abi::{
+    NFFI_CALL, NFFI_CANCEL, NFFI_HTTP, NFFI_MORE, NFFI_READABLE, NFFI_STOP, nffi_event, nffi_task, panic_text,
+};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     contract::{self, Answer},
-    exports::panic_text,
     failure::Failure,
     function::Function,
     guest::{self, Ended, Input, State},

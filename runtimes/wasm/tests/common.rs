@@ -5,13 +5,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 
-use nffi_testhost::{CallError, LoadError, LogLine, RuntimeId, Settings, TestHost};
-
-pub const SOON: Duration = Duration::from_secs(30);
+pub use nffi_testhost::testing::{Lines, SOON, ask, unload};
+use nffi_testhost::{CallError, LoadError, RuntimeId, Settings, TestHost};
 
 /// In the folder above the test's own. cargo does not put it there for a test, since nothing links it.
 pub fn library() -> String {
@@ -70,59 +67,11 @@ pub fn refused(host: &mut TestHost, module: &Path, more: &str) -> String {
     try_load(host, module, more).expect_err("it must not start").to_string()
 }
 
-pub fn ask(host: &mut TestHost, runtime: RuntimeId, request: &str) -> String {
-    let answer = host.call(runtime, request.as_bytes(), SOON).expect("an answer");
-    String::from_utf8(answer).expect("text")
-}
-
 /// The message of an answer that is an error of the function's.
 pub fn fails(host: &mut TestHost, runtime: RuntimeId, request: &str) -> String {
     match host.call(runtime, request.as_bytes(), SOON) {
         Err(CallError::Status { status: 1, message }) => String::from_utf8(message).expect("text"),
         other => panic!("an error answer expected, got {other:?}"),
-    }
-}
-
-/// Ends it, and sees that it has kept the contract.
-pub fn unload(host: &mut TestHost, runtime: RuntimeId) {
-    host.unload(runtime, SOON).expect("it stops");
-    assert_eq!((host.bad_answers(runtime), host.in_flight(runtime)), (0, 0));
-}
-
-/// What the runtimes have logged.
-#[derive(Clone, Default)]
-pub struct Lines(Arc<Mutex<Vec<LogLine>>>);
-
-impl Lines {
-    pub fn of(host: &mut TestHost) -> Self {
-        let lines = Self::default();
-        let kept = lines.clone();
-        host.on_line(move |line| kept.0.lock().expect("no panic").push(line));
-        lines
-    }
-
-    /// Level, call and text of the first line with this text, which may still be on its way.
-    pub fn wait(&self, host: &mut TestHost, text: &str) -> (i32, u64, String) {
-        let until = Instant::now() + SOON;
-        loop {
-            for line in self.0.lock().expect("no panic").iter() {
-                let message = String::from_utf8_lossy(&line.message).into_owned();
-                if message.contains(text) {
-                    return (line.level as i32, line.call, message);
-                }
-            }
-            assert!(Instant::now() < until, "no line with {text:?}: {:?}", self.all());
-            host.turn(Some(Duration::from_millis(20)));
-        }
-    }
-
-    pub fn all(&self) -> Vec<String> {
-        self.0
-            .lock()
-            .expect("no panic")
-            .iter()
-            .map(|line| String::from_utf8_lossy(&line.message).into_owned())
-            .collect()
     }
 }
 

@@ -203,9 +203,9 @@ fn a_trap_is_a_502_or_a_cut() {
     let lines = Lines::of(&mut host);
     let runtime = serve!(host, "");
     assert_eq!(fails(&mut host, runtime, "/trap"), "the function failed: unreachable");
-    let (level, call, _) = lines.wait(&mut host, "innermost");
+    let (level, call, _) = lines.find(&mut host, "innermost");
     assert!(level == 3 && call != 0);
-    lines.wait(&mut host, "on purpose");
+    lines.find(&mut host, "on purpose");
     assert_eq!(is_cut(&mut host, runtime, "/trap-after"), "the function failed: unreachable");
     assert_eq!(fails(&mut host, runtime, "/exit"), "the function ended with exit code 1");
     let no_answer = "the function's output is not an answer: ";
@@ -289,7 +289,7 @@ fn memory_stack_fuel_and_output_have_limits() {
     let runtime = serve!(host, r#","memory_limit":"8m""#);
     assert_eq!(body(&mut host, runtime, "/memory?4"), "4194304");
     fails(&mut host, runtime, "/memory?8");
-    lines.wait(&mut host, "more memory than 8388608 bytes was asked for and refused (memory_limit)");
+    lines.find(&mut host, "more memory than 8388608 bytes was asked for and refused (memory_limit)");
     unload(&mut host, runtime);
     let runtime = serve!(host, r#","max_stack":"64k""#);
     assert_eq!(fails(&mut host, runtime, "/deep"), "the function failed: its stack is used up (max_stack)");
@@ -311,10 +311,10 @@ fn work_goes_on_after_the_answer() {
     let runtime = serve!(host, r#","log_level":"notice""#);
     assert_eq!(body(&mut host, runtime, "/after?100"), "answered");
     assert!(!lines.all().iter().any(|line| line == "worked on"));
-    lines.wait(&mut host, "worked on");
+    lines.find(&mut host, "worked on");
     assert_eq!(body(&mut host, runtime, "/output"), "");
     for text in ["to stdout", "to stderr"] {
-        let (level, call, _) = lines.wait(&mut host, text);
+        let (level, call, _) = lines.find(&mut host, text);
         assert!(level == 5 && call != 0, "{text}");
     }
     unload(&mut host, runtime);
@@ -363,7 +363,7 @@ fn no_connection_goes_out_that_is_not_allowed() {
     let port = other_server();
     let runtime = serve!(host, r#","allow_outbound":"127.0.0.1:9""#);
     assert_eq!(body(&mut host, runtime, &format!("/fetch?127.0.0.1:{port}/x")), "ErrorCode::HttpRequestDenied");
-    lines.wait(&mut host, &format!("a request to 127.0.0.1:{port} was refused: see allow_outbound"));
+    lines.find(&mut host, &format!("a request to 127.0.0.1:{port} was refused: see allow_outbound"));
     // wasi:sockets, either.
     assert_eq!(body(&mut host, runtime, &format!("/connect?127.0.0.1:{port}")), "PermissionDenied");
     unload(&mut host, runtime);

@@ -211,7 +211,7 @@ fn a_memory_bomb_is_stopped() {
     );
     let bomb = load(&mut host, &file, r#""memory_limit":"1m""#);
     assert!(fails(&mut host, bomb, "").starts_with("the function failed: "));
-    lines.wait(&mut host, "more memory than 1048576 bytes was asked for and refused (memory_limit)");
+    lines.find(&mut host, "more memory than 1048576 bytes was asked for and refused (memory_limit)");
     unload(&mut host, bomb);
     let file = scratch.function(
         "pages.wasm",
@@ -294,10 +294,10 @@ fn exits_and_traps() {
     let trapping = load(&mut host, &scratch.function("trap.wasm", trap), "");
     let said = fails(&mut host, trapping, "");
     assert_eq!(said, "the function failed: out of bounds memory access");
-    let (level, call, _) = lines.wait(&mut host, "0: deep_down");
+    let (level, call, _) = lines.find(&mut host, "0: deep_down");
     assert_eq!(level, 3);
     assert_ne!(call, 0, "the line is of no call");
-    lines.wait(&mut host, "1: outer");
+    lines.find(&mut host, "1: outer");
     unload(&mut host, trapping);
 }
 
@@ -309,10 +309,10 @@ fn stderr_is_the_error_log() {
         scratch.function("e.wasm", &program("(drop (call $write (i32.const 2) (i32.const 256) (i32.const 18)))"));
     let runtime = load(&mut host, &file, r#""log_level":"warn""#);
     assert_eq!(ask(&mut host, runtime, ""), "");
-    let (level, call, line) = lines.wait(&mut host, "a line");
+    let (level, call, line) = lines.find(&mut host, "a line");
     assert_eq!((level, line.as_str()), (4, "a line"));
     assert_ne!(call, 0);
-    assert_eq!(lines.wait(&mut host, "and another").2, "and another");
+    assert_eq!(lines.find(&mut host, "and another").2, "and another");
     unload(&mut host, runtime);
     let file = scratch.function(
         "f.wasm",
@@ -324,7 +324,7 @@ fn stderr_is_the_error_log() {
     );
     let runtime = load(&mut host, &file, "");
     assert_eq!(ask(&mut host, runtime, ""), "");
-    lines.wait(&mut host, "(stderr: more than 65536 bytes, the rest is dropped)");
+    lines.find(&mut host, "(stderr: more than 65536 bytes, the rest is dropped)");
     unload(&mut host, runtime);
 }
 

@@ -57,13 +57,13 @@ fn a_module_is_compiled_once() {
     // What is broken, or others could have written, is not used, and said.
     fs::write(file, b"no code").unwrap();
     assert_eq!(run(&mut host, &option), "01");
-    lines.wait(&mut host, "the cached module is not used: ");
+    lines.find(&mut host, "the cached module is not used: ");
     fs::set_permissions(file, fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(run(&mut host, &option), "01");
-    lines.wait(&mut host, "others may write to it");
+    lines.find(&mut host, "others may write to it");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
     assert_eq!(run(&mut host, &option), "01");
-    lines.wait(&mut host, "compiled: others may write to it");
+    lines.find(&mut host, "compiled: others may write to it");
 }
 
 #[test]
@@ -82,12 +82,12 @@ fn a_changed_file_takes_over() {
     // In its place, and by another file.
     fs::write(&module, says(2)).unwrap();
     until(&mut host, "02");
-    lines.wait(&mut host, "the changed file is in use");
+    lines.find(&mut host, "the changed file is in use");
     let other = scratch.file("g.wasm", &says(3));
     fs::rename(other, &module).unwrap();
     until(&mut host, "03");
     fs::write(&module, b"not a module").unwrap();
-    lines.wait(&mut host, "is not WebAssembly; the one before stays in use");
+    lines.find(&mut host, "is not WebAssembly; the one before stays in use");
     assert_eq!(ask(&mut host, runtime, ""), "03");
     fs::write(&module, says(4)).unwrap();
     until(&mut host, "04");

@@ -78,7 +78,7 @@ impl Dispatch {
                 entry.stats.errors += 1;
             }
             let good = answer.status == 0 && flags & OVERFLOW == 0;
-            let now = if self.metered || http.is_some() { clock.now() } else { 0 };
+            let now = if self.measures() || http.is_some() { clock.now() } else { 0 };
             let outcome = (owner != NOBODY).then(|| match http {
                 _ if flags & OVERFLOW != 0 => Outcome::TooLarge,
                 Some(http) => {
@@ -94,7 +94,7 @@ impl Dispatch {
                 }
                 None => self.outcome(number, answer, pieces),
             });
-            if self.metered {
+            if self.measures() {
                 let end = match &outcome {
                     // Its host does it, who sees what comes of it: judge().
                     Some(Outcome::Http(_)) => None,

@@ -173,19 +173,16 @@ fn a_sender_that_waits_for_room_is_told() {
                     }
                 }
             });
-            let mut shut = world.dispatch.send(task, &pieces, Some(piece(WINDOW))).expect("alive");
-            // Something else has woken the sender.
-            if pieces.request.is_open() {
-                shut = world.dispatch.send(task, &pieces, Some(piece(WINDOW))).expect("alive");
-                world.dispatch.flush();
-            } else {
+            let shut = world.dispatch.send(task, &pieces, Some(piece(WINDOW))).expect("alive");
+            // Where it is open already, something else has woken the sender.
+            if !pieces.request.is_open() {
                 world.dispatch.flush();
                 if shut {
                     world.run(|_, _| pieces.request.is_open());
                 }
-                shut = world.dispatch.send(task, &pieces, Some(piece(WINDOW))).expect("alive");
-                world.dispatch.flush();
             }
+            let shut = world.dispatch.send(task, &pieces, Some(piece(WINDOW))).expect("alive");
+            world.dispatch.flush();
             if shut {
                 world.run(|_, _| pieces.request.is_open());
             }

@@ -15,7 +15,9 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use nffi_abi::{NFFI_CALL, NFFI_CANCEL, NFFI_HTTP, NFFI_MORE, NFFI_READABLE, NFFI_STOP, NFFI_WRITABLE, nffi_event};
+use nffi_abi::{
+    NFFI_CALL, NFFI_CANCEL, NFFI_HTTP, NFFI_MORE, NFFI_READABLE, NFFI_STOP, NFFI_WRITABLE, nffi_event, panic_text,
+};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     runtime::{Builder, Runtime as Tokio},
@@ -33,7 +35,6 @@ use super::{
     request::{Malformed, request},
 };
 use crate::{
-    exports::panic_text,
     failure::Failure,
     host::{Level, Request},
     runtime::Runtime,
