@@ -51,7 +51,10 @@ app_prepare() {
   nginx_env debian-12
   tls_port=$((port + 363)) # 8443 beside 8080
   app_certificate
-  declare -A words=([TLS_PORT]=$tls_port [RUN]=$run [LIBRARY]=$app_library [USER]=$(worker_user "$app_library"))
+  word TLS_PORT "$tls_port"
+  word RUN "$run"
+  word LIBRARY "$app_library"
+  word USER "$(worker_user "$app_library")"
   fill_in "$ROOT/nginx-conf/app.conf" >"$run/nginx.conf"
   printf '%s\n' "$app_options" >"$run/options.conf"
   printf '%s\n' "$app_locations" >"$run/locations.conf"

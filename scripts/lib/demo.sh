@@ -12,7 +12,8 @@ demo_probe() { echo "/packages?name=libc6"; }
 demo_prepare() {
   local packages=$TARGET/release/libnffi_packages.so
   nginx_env debian-12
-  declare -A words=([PACKAGES]=$packages [USER]=$(worker_user "$packages"))
+  word PACKAGES "$packages"
+  word USER "$(worker_user "$packages")"
   fill_in "$ROOT/nginx-conf/demo.conf" >"$run/nginx.conf"
 }
 

@@ -108,10 +108,11 @@ wasm_probe() { echo /functions; }
 wasm_prepare() {
   local name
   nginx_env debian-12
-  declare -A words=(
-    [FUNCTIONS]=$functions_dir [CACHE]=$functions_cache [BUILT]=${functions[*]} [WASM]=$TARGET/release/libnffi_wasm.so
-  )
-  words[USER]=$(worker_user "${words[WASM]}")
+  word FUNCTIONS "$functions_dir"
+  word CACHE "$functions_cache"
+  word BUILT "${functions[*]}"
+  word WASM "$TARGET/release/libnffi_wasm.so"
+  word USER "$(worker_user "$TARGET/release/libnffi_wasm.so")"
   fill_in_all wasm "${functions[@]}"
   for name in "${functions[@]}"; do
     compile_for_cache "$name"

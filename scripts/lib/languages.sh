@@ -38,14 +38,12 @@ languages_probe() { echo /runtimes; }
 
 languages_prepare() {
   nginx_env debian-12
-  declare -A words=(
-    [RUST]=$TARGET/release/libnffi_packages.so
-    [GO]=$TARGET/languages/go/libzstd.so
-    [PYTHON]=$TARGET/languages/python/libnffi_python.so
-    [JAVA]=$TARGET/languages/java/libnffi_java.so
-    [JAVA_CLASS_PATH]="$TARGET/languages/java/search/*"
-  )
-  words[USER]=$(worker_user "${words[RUST]}")
+  word RUST "$TARGET/release/libnffi_packages.so"
+  word GO "$TARGET/languages/go/libzstd.so"
+  word PYTHON "$TARGET/languages/python/libnffi_python.so"
+  word JAVA "$TARGET/languages/java/libnffi_java.so"
+  word JAVA_CLASS_PATH "$TARGET/languages/java/search/*"
+  word USER "$(worker_user "$TARGET/release/libnffi_packages.so")"
   fill_in_all languages "${languages[@]}"
 }
 

@@ -33,19 +33,22 @@ worker_user() {
   printf 'user root;'
 }
 
-# fill_in FILE: its text, with the values of the caller's words[] in place of @WORD@, and of those that all have.
+declare -A words=()
+
+# word NAME VALUE: what fill_in puts in place of @NAME@.
+word() { words[$1]=$2; }
+
+# fill_in FILE: its text, with the words in it filled in. Call nginx_env before.
 fill_in() {
-  local word conf
-  local -A all=(
-    [ROOT]=$ROOT [PORT]=$port [LUA_PATH]=$NGINX_LUA_PATH [NFFI_MODULE]=$NGINX_NFFI_MODULE
-    [NGINX_MODULES]=${NGINX_LUA_MODULES%%/ndk_http_module.so*}
-  )
-  for word in "${!words[@]}"; do
-    all[$word]=${words[$word]}
-  done
+  local name conf
+  word ROOT "$ROOT"
+  word PORT "$port"
+  word LUA_PATH "$NGINX_LUA_PATH"
+  word NFFI_MODULE "$NGINX_NFFI_MODULE"
+  word NGINX_MODULES "${NGINX_LUA_MODULES%%/ndk_http_module.so*}"
   conf=$(<"$1")
-  for word in "${!all[@]}"; do
-    conf=${conf//@$word@/"${all[$word]}"}
+  for name in "${!words[@]}"; do
+    conf=${conf//@$name@/"${words[$name]}"}
   done
   printf '%s\n' "$conf"
 }

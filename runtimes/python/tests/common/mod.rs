@@ -1,7 +1,7 @@
 //! What the tests share. They are ignored by default, since they need a libpython:
 //! `scripts/test python` runs them.
 
-#![allow(dead_code, clippy::expect_used)]
+#![allow(dead_code, unused_imports, clippy::expect_used)]
 
 pub mod script;
 
