@@ -52,9 +52,9 @@ fn serve(client: TcpStream, left: &AtomicUsize) {
             length = value.trim().parse().unwrap();
         }
     }
-    let answer = |status: &str, body: &str| {
-        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
-    };
+    // One request a connection, and each answer says so: else the client's next request may meet the end of the last.
+    let head = |status: &str, more: &str| format!("HTTP/1.1 {status}\r\n{more}\r\nConnection: close\r\n\r\n");
+    let answer = |status: &str, body: &str| head(status, &format!("Content-Length: {}", body.len())) + body;
     let text = match first.split(' ').nth(1).unwrap() {
         "/hello" => answer("200 OK", "hello"),
         "/echo" => {
@@ -63,7 +63,7 @@ fn serve(client: TcpStream, left: &AtomicUsize) {
             answer("200 OK", &format!("{} {}", first.split(' ').next().unwrap(), String::from_utf8(body).unwrap()))
         }
         "/pieces" => {
-            client.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+            client.write_all(head("200 OK", "Transfer-Encoding: chunked").as_bytes()).unwrap();
             for piece in ["one", "two", "six"] {
                 client.write_all(format!("3\r\n{piece}\r\n").as_bytes()).unwrap();
                 thread::sleep(Duration::from_millis(20));
@@ -77,7 +77,7 @@ fn serve(client: TcpStream, left: &AtomicUsize) {
             left.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        "/broken" => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort".to_owned(),
+        "/broken" => head("200 OK", "Content-Length: 100") + "short",
         _ => answer("404 Not Found", "no"),
     };
     let _ = client.write_all(text.as_bytes());
