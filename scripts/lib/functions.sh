@@ -12,7 +12,7 @@ wasm_build() {
   build_module debian-12
   RUST_CRATE=$ROOT/runtimes/wasm need_rust
   say "libnffi_wasm.so: cargo build (wasmtime has a compiler in it: the first time takes minutes)"
-  cargo build --manifest-path "$ROOT/Cargo.toml" --release --locked --package nffi-wasm --package nffi-testhost
+  cargo build --manifest-path "$ROOT/Cargo.toml" --release --locked --package nffi-wasm
   mkdir -p "$functions_dir" "$TARGET/log"
   functions_wit=$(wasm_wit)
   function_in thumbnail C
@@ -106,7 +106,6 @@ wasm_venv() {
 wasm_probe() { echo /functions; }
 
 wasm_prepare() {
-  local name
   nginx_env debian-12
   word FUNCTIONS "$functions_dir"
   word CACHE "$functions_cache"
@@ -114,20 +113,7 @@ wasm_prepare() {
   word WASM "$TARGET/release/libnffi_wasm.so"
   word USER "$(worker_user "$TARGET/release/libnffi_wasm.so")"
   fill_in_all wasm "${functions[@]}"
-  for name in "${functions[@]}"; do
-    compile_for_cache "$name"
-  done
-}
-
-# What a runtime does at its start, without the time limit of nginx's check. The options are those that decide what is
-# compiled.
-compile_for_cache() {
-  local name=$1 options interface=wasi
-  grep -q 'interface' "$ROOT/nginx-conf/wasm/$name.runtime.conf" &&
-    interface=$(sed -n 's/^ *interface \(.*\);$/\1/p' "$ROOT/nginx-conf/wasm/$name.runtime.conf")
-  options="\"module\":\"$functions_dir/$name.wasm\",\"cache\":\"$functions_cache\",\"interface\":\"$interface\""
-  ! grep -q 'snapshot on;' "$ROOT/nginx-conf/wasm/$name.runtime.conf" || options+=',"snapshot":"on"'
-  step "$name: compiling it for this machine" "$TARGET/release/nffi-testhost" "$TARGET/release/libnffi_wasm.so" --config "{$options}"
+  step "compiling the functions for this machine" "$NGINX_BIN" -t -p "$run/" -c "$run/nginx.conf" -e "$run/error.log"
 }
 
 wasm_announce() {

@@ -14,8 +14,8 @@ use rustix::{
     pipe::{PipeFlags, pipe_with},
 };
 
-/// How long a check of one runtime may take.
-const LIMIT: Duration = Duration::from_secs(10);
+/// How long a check of one runtime may take. Some compile what their workers load.
+const LIMIT: Duration = Duration::from_secs(60);
 /// So much is written to a pipe at once.
 const MOST: usize = 4096;
 
