@@ -15,7 +15,7 @@ use crate::{
     function::Function,
     guest::{self, Input, State},
     host::Host,
-    options::{CacheOption, Options},
+    options::Options,
     ticker::Ticker,
     wasi::Surroundings,
 };
@@ -40,7 +40,7 @@ fn cost() {
         let bytes = code::read(&options.module).unwrap();
         let engine = engine::engine(&options, &bytes).unwrap();
         let begun = Instant::now();
-        let cache = Cache::new(&CacheOption::Off);
+        let cache = Cache::new(&options.cache);
         let (function, _) = code::load::<Function>(&engine, &cache, &options, &bytes).unwrap();
         let compiled = begun.elapsed();
         let function = Arc::new(function);

@@ -1,0 +1,171 @@
+//! Data segments, joined. Toolchains leave zeros out by starting another segment: Go's and snapshots have thousands,
+//! and wasmtime looks at each one for every instance, which takes longer than the function.
+
+use std::borrow::Cow;
+
+use wasm_encoder::{Component, ConstExpr, DataCountSection, DataSection, Module, RawSection, SectionId};
+use wasmparser::{Data, DataKind, Operator, Parser, Payload, Result, Validator};
+
+/// What is filled with zeros between two segments. Wider gaps would make the compiled file larger for nothing.
+const GAP: u64 = 64 << 10;
+/// Fewer are not worth a thought.
+const FEW: usize = 16;
+
+/// Changes with what [`joined`] does, so that what was compiled before is compiled again.
+pub const SALT: &[u8] = b"segments 1";
+
+/// A segment of the memory, where it begins.
+struct Segment {
+    at: u32,
+    bytes: Vec<u8>,
+}
+
+/// The same module or component with its data in few pieces; as it was where that cannot be.
+pub fn joined(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    let fewer = if Parser::is_component(&bytes) { component(&bytes) } else { module(&bytes) };
+    match fewer {
+        Ok(Some(fewer)) if Validator::new().validate_all(&fewer).is_ok() => fewer.into(),
+        // Or it is broken, which is for the compiler to say.
+        _ => bytes,
+    }
+}
+
+/// None where there is nothing to do.
+fn component(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    let mut whole = Component::new();
+    let mut changed = false;
+    let mut depth = 0;
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload?;
+        if let (0, Some((id, range))) = (depth, payload.as_section()) {
+            let inner = match payload {
+                Payload::ModuleSection { .. } => module(&bytes[range.clone()])?,
+                Payload::ComponentSection { .. } => component(&bytes[range.clone()])?,
+                _ => None,
+            };
+            changed |= inner.is_some();
+            whole.section(&RawSection { id, data: inner.as_deref().unwrap_or(&bytes[range]) });
+        }
+        match payload {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            _ => {}
+        }
+    }
+    Ok(changed.then(|| whole.finish()))
+}
+
+/// None where there is nothing to do.
+fn module(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    let mut all = Vec::new();
+    let mut sections = Vec::new();
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload?;
+        sections.extend(payload.as_section());
+        if let Payload::DataSection(section) = payload {
+            all = section.into_iter().collect::<Result<_>>()?;
+        }
+    }
+    let Some(segments) = (all.len() > FEW).then(|| in_order(&all)).flatten() else { return Ok(None) };
+    let mut whole = Module::new();
+    for (id, range) in sections {
+        if id == SectionId::DataCount as u8 {
+            whole.section(&DataCountSection { count: segments.len() as u32 });
+        } else if id == SectionId::Data as u8 {
+            let mut data = DataSection::new();
+            for segment in &segments {
+                data.active(0, &ConstExpr::i32_const(segment.at as i32), segment.bytes.iter().copied());
+            }
+            whole.section(&data);
+        } else {
+            whole.section(&RawSection { id, data: &bytes[range] });
+        }
+    }
+    Ok(Some(whole.finish()))
+}
+
+/// None where a segment is passive, has an offset that must be computed, or lies before or on the one before it: then the
+/// order counts, and stays as it is.
+fn in_order(all: &[Data<'_>]) -> Option<Vec<Segment>> {
+    let mut joined: Vec<Segment> = Vec::new();
+    for segment in all {
+        let at = offset(segment)?;
+        let bytes = segment.data;
+        match joined.last_mut() {
+            Some(last) => {
+                let end = u64::from(last.at) + last.bytes.len() as u64;
+                let gap = u64::from(at).checked_sub(end)?;
+                if gap < GAP {
+                    last.bytes.resize(last.bytes.len() + gap as usize, 0);
+                    last.bytes.extend_from_slice(bytes);
+                } else {
+                    joined.push(Segment { at, bytes: bytes.to_vec() });
+                }
+            }
+            None => joined.push(Segment { at, bytes: bytes.to_vec() }),
+        }
+    }
+    Some(joined)
+}
+
+fn offset(segment: &Data<'_>) -> Option<u32> {
+    let DataKind::Active { memory_index: 0, offset_expr } = &segment.kind else { return None };
+    let mut operators = offset_expr.get_operators_reader();
+    match (operators.read().ok()?, operators.read().ok()?) {
+        (Operator::I32Const { value }, Operator::End) => Some(value as u32),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A module with these segments, and how many it has afterwards.
+    fn segments_of(offsets: impl IntoIterator<Item = u32>) -> (Vec<u8>, usize) {
+        let segments: String = offsets.into_iter().map(|at| format!("(data (i32.const {at}) \"ab\")")).collect();
+        let text = format!("(module (memory (export \"memory\") 16) {segments} (func (export \"_start\")))");
+        let module = wat::parse_str(text).expect("a module");
+        let joined = joined(Cow::Owned(module)).into_owned();
+        let count = Parser::new(0).parse_all(&joined).find_map(|payload| match payload {
+            Ok(Payload::DataSection(section)) => Some(section.count() as usize),
+            _ => None,
+        });
+        (joined, count.expect("data"))
+    }
+
+    #[test]
+    fn many_are_joined_over_gaps() {
+        let (module, count) = segments_of((0..100).map(|n| n * 10).chain([500_000, 500_002]));
+        assert_eq!(count, 2);
+        let at = module.windows(12).position(|window| window == b"ab\0\0\0\0\0\0\0\0ab");
+        assert!(at.is_some());
+    }
+
+    #[test]
+    fn those_of_a_components_modules_too() {
+        let segments: String = (0..100).map(|n| format!("(data (i32.const {}) \"ab\")", n * 10)).collect();
+        let inner = format!("(core module $m (memory 1) {segments}) (core instance (instantiate $m))");
+        let bytes = wat::parse_str(format!("(component {inner} (component {inner}))")).expect("a component");
+        let joined = joined(Cow::Borrowed(&bytes));
+        let count = |bytes: &[u8]| {
+            let counts = Parser::new(0).parse_all(bytes).filter_map(|payload| match payload.expect("sound") {
+                Payload::DataSection(section) => Some(section.count()),
+                _ => None,
+            });
+            counts.collect::<Vec<_>>()
+        };
+        assert_eq!((count(&bytes), count(&joined)), (vec![100, 100], vec![1, 1]));
+    }
+
+    #[test]
+    fn what_counts_by_its_order_is_left() {
+        assert_eq!(segments_of((0..100).map(|n| n * 10).chain([5])).1, 101);
+        assert_eq!(segments_of((0..100).map(|n| n * 10).chain([991])).1, 101);
+    }
+
+    #[test]
+    fn few_are_left() {
+        assert_eq!(segments_of([0, 10, 20]).1, 3);
+    }
+}
