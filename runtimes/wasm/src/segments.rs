@@ -66,7 +66,7 @@ fn module(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
             all = section.into_iter().collect::<Result<_>>()?;
         }
     }
-    let Some(segments) = (all.len() > FEW).then(|| in_order(&all)).flatten() else { return Ok(None) };
+    let Some(segments) = (all.len() > FEW).then(|| few(&all)).flatten() else { return Ok(None) };
     let mut whole = Module::new();
     for (id, range) in sections {
         if id == SectionId::DataCount as u8 {
@@ -84,26 +84,24 @@ fn module(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok(Some(whole.finish()))
 }
 
-/// None where a segment is passive, has an offset that must be computed, or lies before or on the one before it: then the
-/// order counts, and stays as it is.
-fn in_order(all: &[Data<'_>]) -> Option<Vec<Segment>> {
+/// None where a segment is passive, has an offset that must be computed, or lies on another: then the order counts, and stays as
+/// it is.
+fn few(all: &[Data<'_>]) -> Option<Vec<Segment>> {
+    let mut parts: Vec<(u32, &[u8])> =
+        all.iter().map(|data| Some((offset(data)?, data.data))).collect::<Option<_>>()?;
+    parts.sort_by_key(|(at, _)| *at);
     let mut joined: Vec<Segment> = Vec::new();
-    for segment in all {
-        let at = offset(segment)?;
-        let bytes = segment.data;
-        match joined.last_mut() {
-            Some(last) => {
-                let end = u64::from(last.at) + last.bytes.len() as u64;
-                let gap = u64::from(at).checked_sub(end)?;
-                if gap < GAP {
-                    last.bytes.resize(last.bytes.len() + gap as usize, 0);
-                    last.bytes.extend_from_slice(bytes);
-                } else {
-                    joined.push(Segment { at, bytes: bytes.to_vec() });
-                }
+    for (at, bytes) in parts {
+        if let Some(last) = joined.last_mut() {
+            let end = u64::from(last.at) + last.bytes.len() as u64;
+            let gap = u64::from(at).checked_sub(end)?;
+            if gap < GAP {
+                last.bytes.resize(last.bytes.len() + gap as usize, 0);
+                last.bytes.extend_from_slice(bytes);
+                continue;
             }
-            None => joined.push(Segment { at, bytes: bytes.to_vec() }),
         }
+        joined.push(Segment { at, bytes: bytes.to_vec() });
     }
     Some(joined)
 }
@@ -159,8 +157,12 @@ mod tests {
     }
 
     #[test]
+    fn in_any_order() {
+        assert_eq!(segments_of((0..100).map(|n| n * 10).rev().chain([5])).1, 1);
+    }
+
+    #[test]
     fn what_counts_by_its_order_is_left() {
-        assert_eq!(segments_of((0..100).map(|n| n * 10).chain([5])).1, 101);
         assert_eq!(segments_of((0..100).map(|n| n * 10).chain([991])).1, 101);
     }
 
