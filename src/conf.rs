@@ -21,7 +21,7 @@ use nginx_sys::{
     ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_int_t, ngx_pool_cleanup_add, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
 };
 
-use crate::{barrier::barrier, errlog, metrics, sink};
+use crate::{barrier::barrier, errlog, http::LocConf, metrics, sink};
 
 /// What the http block says.
 #[derive(Debug, Default)]
@@ -33,6 +33,8 @@ pub struct MainConf {
     zone: Option<NonNull<ngx_shm_zone_t>>,
     /// Where the first location is that shows what is counted.
     status: Option<String>,
+    /// Somewhere there is an nffi_slow_log.
+    slow_log: bool,
 }
 
 pub const fn name(bytes: &'static [u8]) -> ngx_str_t {
@@ -200,6 +202,19 @@ pub unsafe fn expect_zone(cf: *mut ngx_conf_t) {
     unsafe {
         if let Some(conf) = main_conf(cf) {
             (*conf).status.get_or_insert_with(|| place(cf));
+        }
+    }
+}
+
+/// A location writes down what takes long. Runs on: a directive's handler.
+///
+/// # Safety
+/// As for [`expect_runtime`].
+pub unsafe fn expect_slow(cf: *mut ngx_conf_t) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if let Some(conf) = main_conf(cf) {
+            (*conf).slow_log = true;
         }
     }
 }
@@ -372,12 +387,35 @@ pub unsafe fn warn_of_env(cycle: *mut ngx_cycle_t) {
 /// # Safety
 /// `cycle` is one of nginx's, with its configuration, which lives as long as it.
 unsafe fn of_cycle<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
-    // SAFETY: the caller's promise. Without an http block there is no context, and no declaration.
+    // SAFETY: the caller's promise.
     unsafe {
-        let ctx = *(*cycle).conf_ctx.add(ngx_http_module.index) as *const ngx_http_conf_ctx_t;
-        let ctx = ctx.as_ref()?;
+        let ctx = context(cycle)?;
         (*ctx.main_conf.add(crate::ngx_http_nffi_module.ctx_index)).cast::<MainConf>().as_ref()
     }
+}
+
+/// What was read of the http block. Without one there is none.
+///
+/// # Safety
+/// As for [`of_cycle`].
+unsafe fn context<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a ngx_http_conf_ctx_t> {
+    // SAFETY: the caller's promise.
+    unsafe { (*(*cycle).conf_ctx.add(ngx_http_module.index) as *const ngx_http_conf_ctx_t).as_ref() }
+}
+
+/// What the running configuration's http block says for all locations. Runs on: event loop.
+pub fn of_http<'a>() -> Option<&'a LocConf> {
+    // SAFETY: the worker's cycle.
+    unsafe {
+        let ctx = context(ngx_cycle)?;
+        (*ctx.loc_conf.add(crate::ngx_http_nffi_module.ctx_index)).cast::<LocConf>().as_ref()
+    }
+}
+
+/// Does the running configuration have an nffi_slow_log? Runs on: event loop.
+pub fn has_slow_log() -> bool {
+    // SAFETY: the worker's cycle.
+    unsafe { of_cycle(ngx_cycle) }.is_some_and(|conf| conf.slow_log)
 }
 
 /// The zone of the running configuration. Runs on: event loop.

@@ -12,8 +12,8 @@
 //! 4. After a 101 the connection is the runtime's: [`upgrade`].
 //! 5. What goes wrong becomes a status, or a cut connection, and a line in the log: [`failure`].
 //!
-//! [`conf`] has the directives, [`variables`] what access logs can show, [`log`] and [`slow`] what else is
-//! written when a request is over.
+//! [`conf`] has the directives, [`variables`] what access logs can show, [`log`] and [`crate::slow`] what else
+//! is written when a request is over.
 
 mod answer;
 mod body;
@@ -24,13 +24,12 @@ mod handler;
 mod head;
 mod log;
 mod request;
-mod slow;
 mod upgrade;
 mod variables;
 
 pub use self::{
     conf::{LocConf, status},
-    exchange::{Exchanges, deliver, is_exchange},
+    exchange::{Exchange, Exchanges, deliver, is_exchange},
     log::handle as log,
     variables::add as add_variables,
 };

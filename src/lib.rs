@@ -17,7 +17,8 @@
 //!
 //! Requests without Lua, by `nffi_pass`, have a life of their own: [`http`].
 //!
-//! [`seed`] takes in libraries of lua-resty-ffi's ABI. [`barrier`] stops panics, [`process`] keeps signals and exits of foreign code from doing harm, [`errlog`] writes.
+//! [`seed`] takes in libraries of lua-resty-ffi's ABI. [`barrier`] stops panics, [`process`] keeps signals and exits of foreign code from doing harm, [`errlog`] writes,
+//! [`slow`] writes down what took long.
 
 mod barrier;
 mod conf;
@@ -33,6 +34,7 @@ mod process;
 mod seed;
 mod sema;
 mod sink;
+mod slow;
 mod worker;
 
 use nginx_sys::{NGX_HTTP_MODULE, NGX_LOG_EMERG, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t};

@@ -60,7 +60,10 @@ impl Metrics {
         }
         self.member = Member::join(self.zone.clone(), WorkerId::own());
         match &self.member {
-            Some(member) => dispatch.measure_from_now(member.marks()),
+            Some(member) => {
+                dispatch.measure_from_now();
+                dispatch.mark_from_now(member.marks());
+            }
             None => self.no_room("", format_args!("this worker, which is not counted; make it larger")),
         }
     }

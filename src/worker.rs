@@ -14,7 +14,7 @@ use std::{
 
 use nffi_core::{
     buf::Buf,
-    dispatch::{Dispatch, News, Refusal, State, Submission},
+    dispatch::{Dispatch, News, Refusal, State, Submission, Witness},
     host::HOST,
     meter::End,
     runtime::{Runtime, Spec},
@@ -23,7 +23,7 @@ use nffi_core::{
 use nginx_sys::{
     NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PROCESS_HELPER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
     ngx_core_conf_t, ngx_core_module, ngx_current_msec, ngx_cycle, ngx_event_actions, ngx_event_t, ngx_exiting,
-    ngx_msec_t, ngx_process, ngx_terminate,
+    ngx_http_request_t, ngx_msec_t, ngx_process, ngx_terminate,
 };
 
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
     owner::{Owners, Side},
     process,
     seed::Seed,
-    sema, sink,
+    sema, sink, slow,
 };
 
 /// How often vanished callers are looked for, in ms, and how many owners at a time: with up to
@@ -71,6 +71,8 @@ pub struct Worker {
     pub seed: Seed,
     /// Where there is an nffi_zone.
     pub metrics: Option<Metrics>,
+    /// There is an nffi_slow_log.
+    writes_slow: bool,
     /// Names that the master was told.
     named: HashSet<String>,
     /// Answers and messages that Lua may still be copying.
@@ -143,6 +145,7 @@ impl Worker {
             loaded: HashMap::new(),
             seed: Seed::default(),
             metrics: None,
+            writes_slow: conf::has_slow_log(),
             named: HashSet::new(),
             kept: Default::default(),
             news: Vec::new(),
@@ -156,6 +159,9 @@ impl Worker {
             exiting_since: None,
         };
         worker.metrics = Metrics::start(&mut worker.dispatch);
+        if worker.writes_slow {
+            worker.dispatch.measure_from_now();
+        }
         // Before any runtime has a thread: nobody else may look at the environment while it changes.
         for spec in &specs {
             // SAFETY: nginx's own threads, if there are any, leave the environment alone.
@@ -205,6 +211,15 @@ impl Worker {
         let task = self.dispatch.submit(number, submission);
         self.after();
         task
+    }
+
+    /// Whoever writes a call of Lua's down if it takes long; see [`slow::witness`].
+    ///
+    /// # Safety
+    /// `r` is NULL or a request that Lua runs for.
+    pub unsafe fn witness(&self, r: *mut ngx_http_request_t, kind: &'static str) -> Option<Box<dyn Witness>> {
+        // SAFETY: the caller's promise.
+        if self.writes_slow { unsafe { slow::witness(r, kind) } } else { None }
     }
 
     pub fn cancel(&mut self, task: u64) {

@@ -15,11 +15,12 @@ use nginx_sys::{
     ngx_uint_t,
 };
 
-use super::{handler, slow::Slow};
+use super::handler;
 use crate::{
     barrier::barrier,
     conf::{CONF_ERROR, CONF_OK, name, report, words},
     nginx,
+    slow::Slow,
 };
 
 /// The default of `nffi_window`, in bytes.
@@ -120,6 +121,11 @@ impl LocConf {
 
     pub fn slow_log(&self) -> Option<Slow> {
         self.slow_log.flatten()
+    }
+
+    /// The same; `None` where nobody has said anything.
+    pub fn slow_log_said(&self) -> Option<Option<Slow>> {
+        self.slow_log
     }
 
     pub fn gojinn_names(&self) -> bool {
@@ -370,6 +376,7 @@ unsafe extern "C" fn set_slow_log(cf: *mut ngx_conf_t, _: *mut ngx_command_t, co
                         if file.is_null() {
                             return Err("\"nffi_slow_log\": no memory".to_owned());
                         }
+                        crate::conf::expect_slow(cf);
                         Some(Slow { file, threshold })
                     }
                 });

@@ -9,7 +9,7 @@ use std::{
 
 use nffi_core::{
     buf::Buf,
-    dispatch::{News, Outcome, Refusal, Submission},
+    dispatch::{News, Outcome, Refusal, Submission, Times},
     http::Head,
     meter::End,
     pipe::{Piece, Pieces},
@@ -22,8 +22,8 @@ use nginx_sys::{
     ngx_msec_t, ngx_pool_cleanup_add,
 };
 
-use super::{answer, answer::OutBuf, body, conf::LocConf, failure, failure::Failure, request::Ready, slow, upgrade};
-use crate::{barrier::barrier, nginx, worker};
+use super::{answer, answer::OutBuf, body, conf::LocConf, failure, failure::Failure, request::Ready, upgrade};
+use crate::{barrier::barrier, nginx, slow, worker};
 
 /// Marks an owner's number as that of an exchange.
 const OWNER: u32 = 1 << 30;
@@ -95,14 +95,6 @@ pub enum Discard {
     Nothing,
     /// An internal redirect to where X-Accel-Redirect said.
     Redirect,
-}
-
-/// Times of CLOCK_MONOTONIC in ns; 0 not yet.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Times {
-    pub submitted: u64,
-    pub polled: u64,
-    pub over: u64,
 }
 
 /// Freed with the request's pool: log variables are asked for after its end.

@@ -77,6 +77,8 @@ fn call(r: *mut ngx_http_request_t, runtime: u32, data: Option<&[u8]>, wanted: f
                 deadline: deadline(timeout),
                 // SAFETY: the request that Lua runs for.
                 request_id: unsafe { request_id(r) },
+                // SAFETY: the same.
+                witness: unsafe { worker.witness(r, "call") },
                 ..Submission::new(data, owner)
             },
         );
@@ -145,8 +147,8 @@ unsafe extern "C" fn ngx_http_nffi_lua_cast(
             return reply.fail(worker, "no memory");
         };
         // SAFETY: NULL, or the request that Lua runs for.
-        let request_id = unsafe { request_id(r) };
-        let submission = Submission { request_id, ..Submission::new(data, NOBODY) };
+        let (request_id, witness) = unsafe { (request_id(r), worker.witness(r, "cast")) };
+        let submission = Submission { request_id, witness, ..Submission::new(data, NOBODY) };
         worker.submit(runtime, submission);
         DONE
     })

@@ -65,6 +65,8 @@ unsafe extern "C" fn ngx_http_nffi_lua_open(
             Submission {
                 // SAFETY: the request that Lua runs for.
                 request_id: unsafe { request_id(r) },
+                // SAFETY: the same.
+                witness: unsafe { worker.witness(r, "stream") },
                 pieces: Some(pieces),
                 more: more != 0,
                 ..Submission::new(data, number)

@@ -27,13 +27,13 @@ use crate::{
 
 pub use self::{
     entry::{Entry, State, Stats},
-    types::{Mark, News, Outcome, Refusal, Submission},
+    types::{Mark, News, Outcome, Refusal, Submission, Times, Witness},
 };
 
 /// No one waits for this task.
 pub const NOBODY: u32 = u32::MAX;
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Task {
     owner: u32,
     request_id: u64,
@@ -42,9 +42,11 @@ struct Task {
     stream: bool,
     /// CLOCK_MONOTONIC, ns; 0 where nobody measures, or this one has been.
     submitted: u64,
+    witness: Option<Box<dyn Witness>>,
 }
 
-const IDLE: Task = Task { owner: NOBODY, request_id: 0, trace: 0, abandoned: false, stream: false, submitted: 0 };
+const IDLE: Task =
+    Task { owner: NOBODY, request_id: 0, trace: 0, abandoned: false, stream: false, submitted: 0, witness: None };
 
 /// The event loop's side of the host.
 pub struct Dispatch {
@@ -77,13 +79,18 @@ impl Dispatch {
         }
     }
 
-    /// From now on tasks are measured, and marked where there is room.
-    pub fn measure_from_now(&mut self, marks: &'static [TaskMark]) {
+    /// From now on tasks are measured.
+    pub fn measure_from_now(&mut self) {
+        self.host.table.time_from_now();
+    }
+
+    /// From now on tasks are marked, as far as there is room. Once.
+    pub fn mark_from_now(&mut self, marks: &'static [TaskMark]) {
         self.host.table.marks.give(marks);
     }
 
     fn measures(&self) -> bool {
-        self.host.table.marks.are_given()
+        self.host.table.is_timed()
     }
 
     /// What was measured of a runtime since the last time.
@@ -114,9 +121,14 @@ impl Dispatch {
 
     /// A task is over for whoever waited for it. Once for each.
     fn measure(&mut self, slot_number: u32, number: u32, end: End, polled: u64, now: u64) {
-        let submitted = std::mem::take(&mut self.tasks[slot_number as usize].submitted);
+        let task = &mut self.tasks[slot_number as usize];
+        let submitted = std::mem::take(&mut task.submitted);
         if submitted != 0 {
-            self.runtimes[number as usize].meter.ended(end, submitted, polled, now);
+            let entry = &mut self.runtimes[number as usize];
+            entry.meter.ended(end, submitted, polled, now);
+            if let Some(witness) = task.witness.take() {
+                witness.over(&entry.runtime, end, Times { submitted, polled, over: now });
+            }
         }
     }
 
@@ -184,6 +196,7 @@ impl Dispatch {
                 0 => monotonic_ns(),
                 known => known,
             },
+            witness: submission.witness,
         };
         self.host.table.marks.queued(slot_number, number, submission.trace, submission.request_id);
 

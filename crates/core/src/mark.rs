@@ -69,11 +69,6 @@ impl Marks {
         self.marks.get()?.get(slot as usize)
     }
 
-    /// Is somebody interested?
-    pub(crate) fn are_given(&self) -> bool {
-        self.marks.get().is_some()
-    }
-
     /// Runs on: event loop.
     pub(crate) fn queued(&self, slot: u32, runtime: u32, trace: u128, request_id: u64) {
         if let Some(mark) = self.of(slot) {

@@ -234,7 +234,7 @@ fn call_event(table: &Table, task: u64, clock: &mut Clock) -> Option<abi::nffi_e
     let (request, is_http) = unsafe { (slot.request(), slot.http().is_some()) };
     let mut len = request.data.len();
     // What a clock costs is felt by the quickest of calls.
-    if is_http || table.marks.are_given() {
+    if is_http || table.is_timed() {
         slot.set_polled(clock.now());
         table.marks.running(number);
     }

@@ -12,7 +12,11 @@
 //! | `http`    | loop while FREE, or inside the section   | event loop, once ENDED                 |
 //! | `polled`  | the poller that made it RUNNING          | event loop                             |
 
-use std::{ffi::c_char, ptr, sync::Arc};
+use std::{
+    ffi::c_char,
+    ptr,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use crate::{
     buf::Buf,
@@ -125,7 +129,7 @@ impl Slot {
         self.polled.store(now, Ordering::Relaxed);
     }
 
-    /// When the task was polled: CLOCK_MONOTONIC, ns; 0 not yet. HTTP tasks, and those that are measured.
+    /// When the task was polled: CLOCK_MONOTONIC, ns; 0 not yet. HTTP tasks, and all where the table is timed.
     pub fn polled(&self) -> u64 {
         self.polled.load(Ordering::Relaxed)
     }
@@ -211,15 +215,31 @@ impl Slot {
 pub struct Table {
     chunks: Box<[std::sync::atomic::AtomicPtr<[Slot; CHUNK]>]>,
     pub marks: Marks,
+    /// Somebody wants to know how long tasks take.
+    timed: AtomicBool,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self { chunks: (0..MAX_SLOTS / CHUNK).map(|_| Default::default()).collect(), marks: Marks::default() }
+        Self {
+            chunks: (0..MAX_SLOTS / CHUNK).map(|_| Default::default()).collect(),
+            marks: Marks::default(),
+            timed: AtomicBool::new(false),
+        }
     }
 }
 
 impl Table {
+    /// Runs on: event loop.
+    pub fn time_from_now(&self) {
+        self.timed.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Are the times of all tasks to be taken? Runs on: any thread.
+    pub fn is_timed(&self) -> bool {
+        self.timed.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// The slot with that number, if its chunk was ever made. Runs on: any thread.
     pub fn get(&self, slot: u32) -> Option<&Slot> {
         let chunk = self.chunks.get(slot as usize / CHUNK)?.load(Ordering::Acquire);

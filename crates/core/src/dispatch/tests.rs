@@ -12,7 +12,7 @@ use std::{
 
 use nffi_abi::{NFFI_AGAIN, NFFI_BAD, NFFI_CALL, NFFI_CANCEL, NFFI_EOF, NFFI_GONE, NFFI_OK, NFFI_STOP, nffi_answer};
 
-use super::{Dispatch, NOBODY, News, Outcome, Submission};
+use super::{Dispatch, NOBODY, News, Outcome, Submission, Times, Witness};
 use crate::{
     buf::Buf,
     done::Sink,
@@ -270,7 +270,7 @@ fn what_became_of_each_is_measured() {
         reply(host, poll(host, &runtime).1, b"no");
         drain(dispatch, rung);
         assert_eq!(dispatch.take_meter(0), Some(Meter { request_bytes: 3, response_bytes: 2, ..Meter::default() }));
-        dispatch.measure_from_now(&[]);
+        dispatch.measure_from_now();
 
         dispatch.submit(0, request(1, b"abcde"));
         reply(host, poll(host, &runtime).1, b"good");
@@ -296,13 +296,58 @@ fn what_became_of_each_is_measured() {
     });
 }
 
+/// Notes each end that it is told of, and whether the task ran.
+#[derive(Debug)]
+struct Tells(Arc<Mutex<Vec<(End, bool)>>>);
+
+impl Witness for Tells {
+    fn over(self: Box<Self>, runtime: &Runtime, end: End, times: Times) {
+        assert_eq!(runtime.name, "test");
+        assert!(times.submitted != 0 && times.over >= times.submitted.max(times.polled));
+        self.0.lock().expect("told").push((end, times.polled != 0));
+    }
+}
+
+#[test]
+fn a_witness_is_told_once_of_each_end() {
+    with_host(10, |host, runtime, dispatch, rung| {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let submission = |owner| Submission { witness: Some(Box::new(Tells(told.clone()))), ..request(owner, b"") };
+        // Nobody measures: nobody is told.
+        dispatch.submit(0, submission(1));
+        reply(host, poll(host, &runtime).1, b"");
+        drain(dispatch, rung);
+        assert_eq!(Arc::strong_count(&told), 1);
+        dispatch.measure_from_now();
+        dispatch.submit(0, submission(1));
+        reply(host, poll(host, &runtime).1, b"");
+        dispatch.submit(0, submission(NOBODY));
+        host.finish("reply", poll(host, &runtime).1, Answer { status: 5, data: Buf::none() });
+        drain(dispatch, rung);
+        let late = dispatch.submit(0, submission(2));
+        poll(host, &runtime);
+        dispatch.cancel_as(late, End::Timeout);
+        dispatch.cancel(late);
+        let queued = dispatch.submit(0, submission(3));
+        dispatch.cancel(queued);
+        end(host, late);
+        drain(dispatch, rung);
+        assert_eq!(
+            *told.lock().expect("told"),
+            [(End::Ok, true), (End::Error, true), (End::Timeout, true), (End::Cancelled, false)]
+        );
+        assert_eq!(Arc::strong_count(&told), 1);
+    });
+}
+
 #[test]
 fn marks_show_what_is_under_way() {
     static MARKS: LazyLock<[TaskMark; 2]> = LazyLock::new(Default::default);
     let marks: &'static [TaskMark] = &*MARKS;
     let all = || marks.iter().filter_map(TaskMark::read).collect::<Vec<_>>();
     with_host(10, |host, runtime, dispatch, rung| {
-        dispatch.measure_from_now(marks);
+        dispatch.measure_from_now();
+        dispatch.mark_from_now(marks);
         let marked = |running| Marked { running, runtime: 0, trace: 0x1_0000_0000_0000_0000_0000, request_id: 7 };
         let submission = || Submission { trace: marked(false).trace, request_id: 7, ..request(1, b"") };
         dispatch.submit(0, submission());

@@ -5,7 +5,9 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use crate::{
     buf::Buf,
     http::{Http, HttpEnd},
+    meter::End,
     pipe::Pieces,
+    runtime::Runtime,
     slot::Answer,
 };
 
@@ -31,6 +33,22 @@ pub struct Submission {
     pub bytes: u64,
     /// When it came, for the meter: CLOCK_MONOTONIC, ns; 0 now.
     pub submitted: u64,
+    /// Is told of its end, where tasks are measured. HTTP tasks have none: their host knows it all.
+    pub witness: Option<Box<dyn Witness>>,
+}
+
+/// When what happened to a task: CLOCK_MONOTONIC, ns; 0 not at all.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    pub submitted: u64,
+    pub polled: u64,
+    pub over: u64,
+}
+
+/// Whoever wants to know how long a task took.
+pub trait Witness: fmt::Debug + Send {
+    /// It is over for whoever waited for it. Runs on: event loop.
+    fn over(self: Box<Self>, runtime: &Runtime, end: End, times: Times);
 }
 
 impl Submission {
@@ -48,6 +66,7 @@ impl Submission {
             http: None,
             bytes,
             submitted: 0,
+            witness: None,
         }
     }
 }
