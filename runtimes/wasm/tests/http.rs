@@ -165,24 +165,53 @@ fn an_answer_is_larger_than_the_memory_and_waits_for_its_reader() {
     let runtime = serve!(host, r#","memory_limit":"4m""#);
     let answer = get(&mut host, runtime, "/stream?32").unwrap();
     assert_eq!((answer.body.len(), &answer.cut), (32 << 20, &None));
-    // Nobody reads: the component gets no further than the window, and what is on its way.
-    let stream = host.http_open(runtime, HttpRequest::new("GET", "/stream?32"), SOON).unwrap();
-    let until = Instant::now() + Duration::from_millis(300);
-    while Instant::now() < until {
-        host.turn(Some(Duration::from_millis(10)));
-    }
-    assert_eq!(host.in_flight(runtime), 1);
-    let mut total = 0;
-    loop {
-        match receive(&mut host, stream) {
-            HttpReceived::Piece(piece) => total += piece.len(),
-            HttpReceived::Head(_) => {}
-            HttpReceived::End => break,
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(total, 32 << 20);
     unload(&mut host, runtime);
+}
+
+/// What this process has in memory.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn an_answer_that_nobody_reads_stands_still() {
+    const PIECES: usize = 1024;
+    const PIECE: usize = 65_536;
+    let mut host = TestHost::lock();
+    let lines = Lines::of(&mut host);
+    for threads in [1, 2] {
+        let options = format!(r#","memory_limit":"4m","threads":"{threads}","log_level":"info""#);
+        let runtime = serve!(host, options);
+        let written = || lines.all().iter().filter(|line| line.starts_with("wrote ")).count();
+        let (before, written_before) = (resident(), written());
+        let stream = host.http_open(runtime, HttpRequest::new("GET", &format!("/flood?{PIECES}")), SOON).unwrap();
+        // The lines say how far it is: no further for half a second, or to its end.
+        let (mut seen, mut since, until) = (0, Instant::now(), Instant::now() + SOON);
+        while (seen == 0 || since.elapsed() < Duration::from_millis(500)) && Instant::now() < until {
+            host.turn(Some(Duration::from_millis(10)));
+            let now = written() - written_before;
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+        }
+        // The window, and two pieces on their way from the component, each full and one more.
+        assert!((1..=8).contains(&seen), "it wrote {seen} pieces that nobody has read");
+        assert_eq!(host.in_flight(runtime), 1);
+        let grown = resident().saturating_sub(before);
+        assert!(grown < PIECES * PIECE / 4, "{grown} bytes more in memory");
+        let mut total = 0;
+        loop {
+            match receive(&mut host, stream) {
+                HttpReceived::Piece(piece) => total += piece.len(),
+                HttpReceived::Head(_) => {}
+                HttpReceived::End => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(total, PIECES * PIECE);
+        unload(&mut host, runtime);
+    }
 }
 
 #[test]

@@ -51,6 +51,16 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
                 drop(stream);
                 OutgoingBody::finish(body, None).unwrap();
             }
+            // So many pieces of 64 KiB, each noted once it is written.
+            "/flood" => {
+                let (body, mut stream) = begin(out, 200, &[]);
+                for n in 0..number() {
+                    stream.write_all(&[n as u8; 65536]).unwrap();
+                    eprintln!("wrote {n}");
+                }
+                drop(stream);
+                OutgoingBody::finish(body, None).unwrap();
+            }
             // One piece, then nothing for so many ms.
             "/slow" => {
                 let (body, mut stream) = begin(out, 200, &[]);
