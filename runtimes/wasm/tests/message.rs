@@ -181,6 +181,39 @@ fn a_command_says_what_to_run_once() {
     unload(&mut host, snapshot);
 }
 
+/// What Wizer's header for C makes of a program: `wizer.resume` is main() without what comes before it, which
+/// `wizer-initialize` has done.
+#[test]
+fn a_snapshot_goes_on_at_wizer_resume() {
+    let (mut host, scratch) = (TestHost::lock(), Scratch::new("resume"));
+    let text = program("(call $begin) (call $number (global.get $seen))").replace(
+        "(func $main",
+        r#"(global $seen (mut i32) (i32.const 0))
+           (func $begin (global.set $seen (i32.add (global.get $seen) (i32.const 30)))
+             (i32.store (i32.const 512) (i32.add (i32.load (i32.const 512)) (i32.const 5))))
+           (func (export "wizer-initialize") (call $begin))
+           (func (export "wizer.resume") (call $number (i32.add (global.get $seen) (i32.load (i32.const 512)))))
+           (func $main"#,
+    );
+    let file = scratch.function("resume.wasm", &text);
+    let plain = load(&mut host, &file, "");
+    assert_eq!(ask(&mut host, plain, ""), "30", "_start, which begins anew");
+    unload(&mut host, plain);
+    let cache = format!(r#""cache":"{}","snapshot":"on""#, scratch.0.join("cache").display());
+    // The second time it comes from the cache; each request from the same state.
+    for _ in 0..2 {
+        let snapshot = load(&mut host, &file, &cache);
+        for _ in 0..3 {
+            assert_eq!(ask(&mut host, snapshot, ""), "35", "wizer.resume, and memory and globals as they were");
+        }
+        unload(&mut host, snapshot);
+    }
+    // As Wizer itself: another name for the entry is the user's to choose.
+    let entry = load(&mut host, &file, r#""entry":"wizer.resume""#);
+    assert_eq!(ask(&mut host, entry, ""), "00", "not initialised");
+    unload(&mut host, entry);
+}
+
 #[test]
 fn an_initialisation_has_limits() {
     let (mut host, scratch) = (TestHost::lock(), Scratch::new("init"));
