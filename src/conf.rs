@@ -7,6 +7,7 @@ mod check;
 
 use std::{
     ffi::{c_char, c_void},
+    fmt,
     path::PathBuf,
     ptr::{self, NonNull},
     slice,
@@ -219,7 +220,7 @@ pub unsafe fn expect_slow(cf: *mut ngx_conf_t) {
     }
 }
 
-/// Where in the configuration nginx is now, to be said after a directive's name.
+/// Where in the configuration nginx is now, as it says so itself at a message's end.
 ///
 /// # Safety
 /// As for [`expect_runtime`].
@@ -255,9 +256,7 @@ pub unsafe extern "C" fn finish(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx passes its own, with the context of the http block.
         let Some(conf) = (unsafe { main_conf(cf).map(|conf| &*conf) }) else { return crate::OK };
         if let (Some(place), None) = (&conf.status, conf.zone) {
-            let message =
-                format!("nffi_status{place}: there is nothing to show without an \"nffi_zone NAME SIZE;\" in http");
-            errlog::conf(cf, NGX_LOG_EMERG as _, format_args!("{message}"));
+            refuse_there(cf, format_args!("nffi_status needs an \"nffi_zone NAME SIZE;\" in the http block{place}"));
             return crate::ERROR;
         }
         let known: Vec<&str> = conf.runtimes.iter().map(|spec| spec.name.as_str()).collect();
@@ -265,13 +264,18 @@ pub unsafe extern "C" fn finish(cf: *mut ngx_conf_t) -> ngx_int_t {
             return crate::OK;
         };
         let declared = if known.is_empty() { "none is".to_owned() } else { format!("there are: {}", known.join(", ")) };
-        errlog::conf(
+        refuse_there(
             cf,
-            NGX_LOG_EMERG as _,
-            format_args!("nffi_pass \"{name}\"{place}: no nffi_runtime of that name is declared ({declared})"),
+            format_args!("nffi_pass \"{name}\": no nffi_runtime of that name is declared ({declared}){place}"),
         );
         crate::ERROR
     })
+}
+
+/// An error in what was read before: its place is in the message already, and not where nginx is now.
+fn refuse_there(cf: *mut ngx_conf_t, message: fmt::Arguments<'_>) {
+    // SAFETY: the one that nginx is parsing with.
+    errlog::write(unsafe { (*cf).log }, NGX_LOG_EMERG as _, message);
 }
 
 /// `None` where no memory is left.

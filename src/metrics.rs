@@ -13,7 +13,7 @@ use std::{
 
 use nffi_core::dispatch::{Dispatch, State};
 use nffi_metrics::{
-    member::Member,
+    member::{Member, NoRoom},
     view::{Gauges, View},
     zone::{Crash, GAUGES, WorkerId, Zone},
 };
@@ -64,20 +64,25 @@ impl Metrics {
                 dispatch.measure_from_now();
                 dispatch.mark_from_now(member.marks());
             }
-            None => self.no_room("", format_args!("this worker, which is not counted; make it larger")),
+            None => {
+                let what = "which is not counted; make it larger";
+                self.no_room("", format_args!("nffi_zone has no room for this worker, {what}"));
+            }
         }
     }
 
-    fn no_room(&mut self, name: &str, for_whom: fmt::Arguments<'_>) {
+    fn no_room(&mut self, name: &str, message: fmt::Arguments<'_>) {
         self.next_try = Instant::now() + PATIENCE;
         if self.said.insert(name.to_owned()) {
-            errlog::cycle(NGX_LOG_WARN as _, format_args!("nffi_zone has no room for {for_whom}"));
+            errlog::cycle(NGX_LOG_WARN as _, message);
         }
     }
 
     /// Hands over what has come together. What there is no room for stays with the runtime meanwhile.
     pub fn report(&mut self, dispatch: &mut Dispatch) {
         self.join(dispatch);
+        // All at once: one that has no room does not keep the next from being tried, and named.
+        let patient = Instant::now() < self.next_try;
         for number in 0.. {
             let (Some(member), Some(entry)) = (&mut self.member, dispatch.entry(number)) else { break };
             let over = matches!(entry.state, State::Stopped | State::Failed(_)) && entry.in_flight == 0;
@@ -86,19 +91,22 @@ impl Metrics {
                 continue;
             }
             if !member.holds(number) {
-                if Instant::now() < self.next_try {
+                if patient {
                     continue;
                 }
                 let name = entry.runtime.name.clone();
-                if !member.hold(number, &name) {
-                    self.no_room(
-                        &name,
-                        format_args!(
-                            "runtime \"{name}\", which is not counted in this worker; make it larger (at most {GAUGES} \
-                             runtimes of a worker are counted at a time)"
-                        ),
-                    );
-                    continue;
+                match member.hold(number, &name) {
+                    Ok(()) => {}
+                    Err(NoRoom::Zone) => {
+                        let what = "which is not counted in this worker; make it larger";
+                        self.no_room(&name, format_args!("nffi_zone has no room for runtime \"{name}\", {what}"));
+                        continue;
+                    }
+                    Err(NoRoom::Worker) => {
+                        let what = format!("a worker counts {GAUGES} runtimes at a time");
+                        self.no_room(&name, format_args!("{what}: \"{name}\" is not counted in this one"));
+                        continue;
+                    }
                 }
             }
             let gauges = Gauges {

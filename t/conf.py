@@ -106,8 +106,8 @@ def location(text, reason):
 
 
 WRONG |= {
-    "nffi_pass to nobody": location("nffi_pass b;", 'nffi_pass "b" in .*: no nffi_runtime of that name.*there are: a')[:2] + ((1, 9),),
-    "nffi_pass where nobody is declared": ("server { location / { nffi_pass b; } }", "none is", (1, 9)),
+    "nffi_pass to nobody": location("nffi_pass b;", 'nffi_pass "b": no nffi_runtime of that name.*there are: a'),
+    "nffi_pass where nobody is declared": ("server { location / { nffi_pass b; } }", "none is", 1),
     "nffi_pass without a name": location("nffi_pass;", "number of arguments"),
     "nffi_pass twice": location("nffi_pass a; nffi_pass a;", '"nffi_pass" directive is duplicate'),
     "nffi_pass in a server block": (f"nffi_runtime a {GOOD} {{}}\nserver {{ nffi_pass a; }}", "not allowed here", 2),
@@ -134,7 +134,7 @@ WRONG |= {
     "nffi_zone twice": ("nffi_zone a 1m;\nnffi_zone b 1m;", "duplicate", 2),
     "nffi_zone in a server block": ("server { nffi_zone a 1m; }", "not allowed here", 1),
     "nffi_zone of another module's name": ("limit_req_zone $remote_addr zone=a:1m rate=1r/s;\nnffi_zone a 1m;", "already (declared|bound)", 2),
-    "nffi_status without a zone": (STATUS % "", "nffi_status in .*: there is nothing to show without", (1, 6)),
+    "nffi_status without a zone": (STATUS % "", "nffi_status needs an .nffi_zone NAME SIZE;", 3),
     "nffi_status of an unknown word": ("nffi_zone a 1m;\n" + STATUS % " names=on", "gojinn_names=on or off", 4),
     "nffi_status twice": ("nffi_zone a 1m;\n" + STATUS % "; nffi_status", "duplicate", 4),
     "nffi_status beside nffi_pass": (f"nffi_zone a 1m; nffi_runtime a {GOOD} {{}}\n" + STATUS % "; nffi_pass a", "in one location", 4),

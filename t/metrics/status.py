@@ -330,6 +330,14 @@ def small(checks):
     shown = status(nginx)["runtimes"]
     checks.check(10 < len(shown) < 70, "and the others are counted", len(shown))
     checks.check(all(r["calls"]["ok"] <= 1 for r in shown.values()), "right")
+    # Where the zone has room, a worker has: for so many.
+    nginx = serve(checks, STATUS + places, http="nffi_zone metrics 1m;" + many)
+    good = sum(ask(nginx, f"/r{i}/hello")[0] == 200 for i in range(70))
+    left_out = set(re.findall(r'a worker counts 64 runtimes at a time: "(r[0-9]+)" is not counted', nginx.log()))
+    shown = status(nginx)["runtimes"]
+    checks.check(good == 70 and len(shown) == 64 and left_out == {f"r{i}" for i in range(70)} - shown.keys(), "64 runtimes, and the others are named",
+                 good, len(shown), left_out)
+    checks.check(all(shown[f"r{i}"]["calls"]["ok"] == 1 for i in range(70) if f"r{i}" in shown), "right")
     # So many workers have no room, but each can show what the others count.
     nginx = serve(checks, STATUS, http="nffi_zone metrics 128k;", workers=14)
     good = sum(ask(nginx, "/status?format=json")[0] == 200 for _ in range(50))

@@ -17,6 +17,15 @@ pub struct Member<M: Memory> {
     runtimes: HashMap<u32, Known>,
 }
 
+/// Why a runtime is not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoRoom {
+    /// The worker has [`GAUGES`] already.
+    Worker,
+    /// The zone is full.
+    Zone,
+}
+
 struct Known {
     gauge: usize,
     runtime: NonNull<Runtime>,
@@ -44,10 +53,13 @@ impl<M: Memory> Member<M> {
         self.runtimes.contains_key(&number)
     }
 
-    /// Makes the runtime known here; it keeps its place until it is [forgotten](Self::forget). False where there is no
-    /// room for another one.
-    pub fn hold(&mut self, number: u32, name: &str) -> bool {
-        self.holds(number) || self.known(number, name).map(|known| self.runtimes.insert(number, known)).is_some()
+    /// Makes the runtime known here; it keeps its place until it is [forgotten](Self::forget).
+    pub fn hold(&mut self, number: u32, name: &str) -> Result<(), NoRoom> {
+        if !self.holds(number) {
+            let known = self.known(number, name)?;
+            self.runtimes.insert(number, known);
+        }
+        Ok(())
     }
 
     /// Adds what was measured since the last time, and says how it stands now. Of a runtime that is not held, nothing.
@@ -62,14 +74,14 @@ impl<M: Memory> Member<M> {
         gauge.abandoned.store(shown(now.abandoned), Ordering::Relaxed);
     }
 
-    fn known(&self, number: u32, name: &str) -> Option<Known> {
+    fn known(&self, number: u32, name: &str) -> Result<Known, NoRoom> {
         let free = |gauge: &Gauge| gauge.runtime.load(Ordering::Relaxed).is_null();
-        let at = self.worker().gauges.iter().position(free)?;
+        let at = self.worker().gauges.iter().position(free).ok_or(NoRoom::Worker)?;
         debug_assert!(at < GAUGES);
         let gauge = &self.worker().gauges[at];
         gauge.number.store(number, Ordering::Relaxed);
-        let runtime = self.zone.hold_runtime(name.as_bytes(), gauge)?;
-        Some(Known { gauge: at, runtime })
+        let runtime = self.zone.hold_runtime(name.as_bytes(), gauge).ok_or(NoRoom::Zone)?;
+        Ok(Known { gauge: at, runtime })
     }
 
     /// The runtime is over, and nothing more will be reported of it.

@@ -12,7 +12,7 @@ use std::{
 
 use nffi_core::meter::{End, Meter};
 use nffi_metrics::{
-    member::Member,
+    member::{Member, NoRoom},
     render::Format,
     view::Gauges,
     zone::{GAUGES, MARKS, Memory, OtherVersion, WorkerId, Zone},
@@ -95,7 +95,7 @@ fn measured(ends: &[(End, u64)]) -> Meter {
 
 /// Reports of a runtime that may be held; true where it is.
 fn report(member: &mut Member<Heap>, number: u32, name: &str, meter: &Meter, now: Gauges) -> bool {
-    let held = member.hold(number, name);
+    let held = member.hold(number, name).is_ok();
     member.report(number, meter, now);
     held
 }
@@ -229,4 +229,23 @@ fn text_has_the_seeds_names_where_they_are_wanted() {
     assert!(text.contains("gojinn_function_duration_seconds_count{path=\"x\",status=\"504\"} 1\n"));
     assert!(text.contains("gojinn_active_sandboxes{path=\"x\"} 2\n"));
     assert!(Format::Json.render(&view, true).contains("\"timeout\":1"));
+}
+
+#[test]
+fn a_worker_has_so_many_and_then_no_more() {
+    let heap = Heap::of(LARGE);
+    let zone = Zone::create(heap.clone()).expect("room");
+    let mut member = join(&heap, &zone, 1);
+    for number in 0..GAUGES as u32 {
+        assert_eq!(member.hold(number, &format!("r{number}")), Ok(()));
+    }
+    let more = GAUGES as u32;
+    assert_eq!(member.hold(more, "more"), Err(NoRoom::Worker));
+    assert_eq!(member.hold(more, "r0"), Err(NoRoom::Worker), "of a name that is there, either");
+    // What it says all the same is nobody else's.
+    member.report(more, &measured(&[(End::Ok, 1)]), now(7, 7));
+    let view = zone.view(|_| true);
+    assert!(view.runtimes.iter().all(|runtime| runtime.meter == Meter::default()));
+    member.forget(3);
+    assert_eq!(member.hold(more, "more"), Ok(()));
 }
