@@ -28,8 +28,8 @@ class Results:
     def note(self, case, peer, placement, key, value):
         self.notes.setdefault((case, peer, placement, key), []).append(value)
 
-    def disturbance(self):
-        return (f"{sum(self.loops)} of {len(self.loops)} loops were disturbed: other processes took more than a tenth "
+    def disturbance(self, what="loops"):
+        return (f"{sum(self.loops)} of {len(self.loops)} {what} were disturbed: other processes took more than a tenth "
                 "of a core meanwhile.")
 
     def records(self):

@@ -13,54 +13,59 @@ from server import ROOT, Failed
 
 PAGE = ROOT / "docs/benchmarks.md"
 FOLDER = ROOT / "docs/bench"
-MARKS = re.compile(r"(<!-- results -->\n).*(<!-- end of results -->)", re.S)
 
 
 def publish(args, records, results):
-    text = PAGE.read_text()
-    if not MARKS.search(text):
-        raise Failed(f"{PAGE} has lost its marks, <!-- results --> and <!-- end of results -->")
     out = io.StringIO()
     print(f"\n{conditions(args)}", file=out)
     report.write(records, results.notes, out)
     if any(results.loops):
         print(f"\n{results.disturbance()}", file=out)
-    PAGE.write_text(MARKS.sub(lambda m: m[1] + out.getvalue() + "\n" + m[2], text))
+    print(file=out)
+    keep(PAGE, "", out.getvalue(), "core.json", records)
     plot.draw(records, FOLDER)
-    (FOLDER / "core.json").write_text(json.dumps(records, indent=1) + "\n")
-    print(f"\npublished: {PAGE}, {FOLDER}")
 
 
 def languages(args, records, results, tables):
-    page = ROOT / "docs/languages.md"
-    text = page.read_text()
-    if not MARKS.search(text):
-        raise Failed(f"{page} has lost its marks, <!-- results --> and <!-- end of results -->")
     out = io.StringIO()
     print(f"\n{conditions(args, 'languages')}\n", file=out)
     tables(records, results.notes, out)
     print(results.disturbance(), file=out)
-    page.write_text(MARKS.sub(lambda m: m[1] + out.getvalue() + "\n" + m[2], text))
-    (FOLDER / "languages.json").write_text(json.dumps(records, indent=1) + "\n")
-    print(f"\npublished: {page}, {FOLDER}")
+    print(file=out)
+    keep(ROOT / "docs/languages.md", "", out.getvalue(), "languages.json", records)
 
 
 def http(args, records, tables):
     name, what, file = "http", "http", "http.json"
     if args.libpython:
         name, what, file = "http with one CPython", "http --cpython PREFIX", "http-cpython.json"
-    marks = re.compile(rf"(<!-- results of {name} -->\n).*(<!-- end of results of {name} -->)", re.S)
-    text = PAGE.read_text()
-    if not marks.search(text):
-        raise Failed(f"{PAGE} has lost its marks, <!-- results of {name} --> and <!-- end of results of {name} -->")
-    out = io.StringIO()
     packages = (ROOT / "bench/http/requirements.txt").read_text().split("\n")[1:-1]
     python = version([args.venv / "bin/python3", "--version"])
+    out = io.StringIO()
     print(f"\n{conditions(args, what)} {python}, {', '.join(packages)}.\n", file=out)
     tables(records, out)
-    PAGE.write_text(marks.sub(lambda m: m[1] + out.getvalue() + m[2], text))
+    keep(PAGE, name, out.getvalue(), file, records)
+
+
+def wasm(args, records, tables):
+    out = io.StringIO()
+    print(f"\n{conditions(args, 'wasm')} {version([args.wasmtime, '--version'])}, {version(['go', 'version'])}, "
+          f"{version(['clang-14', '--version'])}.\n", file=out)
+    tables(records, out)
+    keep(PAGE, "wasm", out.getvalue(), "wasm.json", records)
+
+
+def keep(page, name, results, file, records):
+    """Between the marks of that name in a page, and beside it."""
+    of = f" of {name}" if name else ""
+    begin, end = f"<!-- results{of} -->", f"<!-- end of results{of} -->"
+    text = page.read_text()
+    marks = re.compile(rf"({begin}\n).*({end})", re.S)
+    if not marks.search(text):
+        raise Failed(f"{page} has lost its marks, {begin} and {end}")
+    page.write_text(marks.sub(lambda m: m[1] + results + m[2], text))
     (FOLDER / file).write_text(json.dumps(records, indent=1) + "\n")
-    print(f"\npublished: {PAGE}, {FOLDER}")
+    print(f"\npublished: {page}, {FOLDER}")
 
 
 def conditions(args, what="core"):

@@ -1,0 +1,5 @@
+/* empty.c: a function that does nothing. */
+int main(void)
+{
+    return 0;
+}

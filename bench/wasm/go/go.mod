@@ -1,0 +1,3 @@
+module github.com/nffi/nffi/bench/wasm/go
+
+go 1.24
