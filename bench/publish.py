@@ -35,7 +35,7 @@ def languages(args, records, results, tables):
     keep(ROOT / "docs/languages.md", "", out.getvalue(), "languages.json", records)
 
 
-def http(args, records, tables):
+def http(args, records, tables, disturbance):
     name, what, file = "http", "http", "http.json"
     if args.libpython:
         name, what, file = "http with one CPython", "http --cpython PREFIX", "http-cpython.json"
@@ -44,14 +44,16 @@ def http(args, records, tables):
     out = io.StringIO()
     print(f"\n{conditions(args, what)} {python}, {', '.join(packages)}.\n", file=out)
     tables(records, out)
+    print(f"{disturbance}\n", file=out)
     keep(PAGE, name, out.getvalue(), file, records)
 
 
-def wasm(args, records, tables):
+def wasm(args, records, tables, disturbance):
     out = io.StringIO()
-    print(f"\n{conditions(args, 'wasm')} {version([args.wasmtime, '--version'])}, {version(['go', 'version'])}, "
-          f"{version(['clang-14', '--version'])}.\n", file=out)
+    tools = [["go", "version"], ["clang-14", "--version"], *([[args.wasmtime, "--version"]] if args.wasmtime else [])]
+    print(f"\n{conditions(args, 'wasm')} {', '.join(map(version, tools))}.\n", file=out)
     tables(records, out)
+    print(f"{disturbance}\n", file=out)
     keep(PAGE, "wasm", out.getvalue(), "wasm.json", records)
 
 

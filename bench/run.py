@@ -43,9 +43,9 @@ def run(args, cases, tables, publish):
     records = list(results.records())
     print()
     tables(records, sys.stdout)
-    if results.loops:
-        print(results.disturbance("rounds"))
+    disturbance = results.disturbance("rounds") if results.loops else ""
+    print(disturbance)
     if args.json:
         args.json.write_text(json.dumps(records, indent=1) + "\n")
     if args.publish:
-        publish(args, records, tables)
+        publish(args, records, tables, disturbance)
