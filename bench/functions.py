@@ -295,7 +295,7 @@ def memory_table(figures):
     if not one(figures, "memory", "held_bytes"):
         return ""
     rows = [[f"a function that nobody asks: {f.what}", mib(f"{f.name}_idle_bytes")] for f in (C, GO, GO_SNAPSHOT, COMPONENT)]
-    rows += [[f"the same with {HELD} instances of 1 MiB to come", mib("idle_bytes")],
+    rows += [[f"the same: C, 1 MiB, with room for {HELD} instances", mib("idle_bytes")],
              [f"the worker with {HELD} instances of 1 MiB at once", mib("held_bytes")],
              ["each of them", report.text(one(figures, "memory", "bytes_per_instance") / MIB, 2)],
              ["the worker when they have ended", mib("after_bytes")]]
