@@ -23,6 +23,7 @@ from stack import COLUMNS, Others, Round, Stack, by_key, measure, placements, ro
 
 CONNECTIONS = (1, 64)
 HELD = 1000
+MANY = 20
 MIB = 1 << 20
 GROWTH = 1_000_000
 # Every option that makes `wasmtime serve` faster; a request has an instance of its own, as in nffi. It has no limit of time:
@@ -196,6 +197,10 @@ def memory(results, args):
             with Functions(args, {"nffi": function, "return_200": None}, free) as stack:
                 stack.wait_for_answer("return_200", "/")
                 add(f"{function.name}_idle_bytes", settled(stack.worker) - bare)
+        many = {f"nffi{number}": C for number in range(MANY)}
+        with Functions(args, {**many, "return_200": None}, free) as stack:
+            stack.wait_for_answer("return_200", "/")
+            add(f"{MANY}_idle_bytes", settled(stack.worker) - bare)
         with Functions(args, {"nffi": HOLD}, free, "nffi_zone bench 1m;" + status(port := free_port()), "nffi_timeout 600s;") as stack:
             idle = settled(stack.worker)
             with contextlib.ExitStack() as clients:
@@ -294,12 +299,13 @@ def memory_table(figures):
 
     if not one(figures, "memory", "held_bytes"):
         return ""
-    rows = [[f"a function that nobody asks: {f.what}", mib(f"{f.name}_idle_bytes")] for f in (C, GO, GO_SNAPSHOT, COMPONENT)]
-    rows += [[f"the same: C, 1 MiB, with room for {HELD} instances", mib("idle_bytes")],
+    rows = [[f"the library with a function that nobody asks: {f.what}", mib(f"{f.name}_idle_bytes")] for f in (C, GO, GO_SNAPSHOT, COMPONENT)]
+    rows += [[f"{MANY} of the first", mib(f"{MANY}_idle_bytes")],
+             [f"one with room for {HELD} instances of 1 MiB", mib("idle_bytes")],
              [f"the worker with {HELD} instances of 1 MiB at once", mib("held_bytes")],
              ["each of them", report.text(one(figures, "memory", "bytes_per_instance") / MIB, 2)],
              ["the worker when they have ended", mib("after_bytes")]]
-    return report.table(["memory", "MiB"], rows)
+    return report.table(["memory, of one worker", "MiB"], rows)
 
 
 def growth_table(figures):
