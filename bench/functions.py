@@ -324,19 +324,19 @@ def gojinn_table(figures):
     size, idle = one(figures, "startup", "go_artifact_bytes"), one(figures, "memory", f"{GO.name}_idle_bytes")
     warm = [figures.get(("go_hello", peer, "free", 1, "p50_us")) for peer in ("nffi", "nffi_snapshot")]
 
-    def ms(*values):
-        return " / ".join("-" if us is None else f"{us / 1000:.2f} ms" for us in values)
+    def ms(us):
+        return f"{us / 1000:.2f} ms"
 
-    if start is None and instance is None and warm == [None, None]:
+    if None in (start, instance, idle, *warm):
         return ""
     return report.table(
         ["", "Docker (Gojinn's figures)", "Gojinn (its figures)", "nffi, Go", "as a reactor with `snapshot on`"],
-        [["artifact", "20.6 MB", "3.0 MB", "-" if size is None else f"{size / 1e6:.1f} MB", "the same"],
+        [["artifact", "20.6 MB", "3.0 MB", f"{size / 1e6:.1f} MB", "the same"],
          ["cold start", "~1500 ms", "< 1 ms (wazero's init)", ms(start) + " from the cache, once a worker", ""],
          ["the first request after it", "", "", ms(first), ms(one(figures, "startup", f"{GO_SNAPSHOT.name}_full_cache_first_us"))],
          ["request latency", "~9 ms (warm)", "~13 ms (fresh sandbox)", ms(warm[0]) + " (fresh sandbox)", ms(warm[1]) + " (fresh sandbox)"],
          ["of it the sandbox: make, run, tear down", "", "", ms(instance), ms(snapshot)],
-         ["idle memory", "a daemon's", "0", "-" if idle is None else f"{idle / MIB:.1f} MiB (engine, compiled code); no instance", ""]],
+         ["idle memory", "a daemon's", "0", f"{idle / MIB:.1f} MiB (engine, compiled code); no instance", ""]],
         words=5)
 
 
