@@ -32,7 +32,7 @@ POOL = [f"-Opooling-{option}" for option in (
     "allocator", "memory-keep-resident=33554432", "table-keep-resident=262144", "async-stack-keep-resident=65536",
     "max-unused-warm-slots=1000", "pagemap-scan=auto")]
 TUNED = [*POOL, "-Wconcurrency-support=n", "-Wcomponent-model-async=n"]
-SERVE = ["--allow-precompiled", "--no-logging-prefix", "--max-instance-reuse-count=1", "-Scommon"]
+SERVE = ["--allow-precompiled", "--no-logging-prefix", "--max-instance-reuse-count=1", "-Scli"]
 
 
 @dataclass(frozen=True)
