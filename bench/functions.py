@@ -28,10 +28,9 @@ MIB = 1 << 20
 GROWTH = 1_000_000
 # Every option that makes `wasmtime serve` faster; a request has an instance of its own, as in nffi. It has no limit of time:
 # so its code does not count epochs, which nffi's does.
-POOL = [f"-Opooling-{option}" for option in (
+TUNED = [f"-Opooling-{option}" for option in (
     "allocator", "memory-keep-resident=33554432", "table-keep-resident=262144", "async-stack-keep-resident=65536",
     "max-unused-warm-slots=1000", "pagemap-scan=auto")]
-TUNED = [*POOL, "-Wconcurrency-support=n", "-Wcomponent-model-async=n"]
 SERVE = ["--allow-precompiled", "--no-logging-prefix", "--max-instance-reuse-count=1", "-Scli"]
 
 
