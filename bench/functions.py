@@ -351,10 +351,14 @@ def targets(figures):
             ratio = report.ratio(p99, p50)
             rows.append([f"{function.what}: p99 / median", report.text(ratio, 1), "<= 3", verdicts([ratio], 3, most=True)])
     for case, peer, limit in (("c_hello", "return_200", 0.3), ("component_hello", "nginx_wasmtime_serve", 3)):
-        values = [report.ratio(of(case, "nffi", p), of(case, peer, p)) for p in ("one_core", "free")]
-        if values != [None, None]:
-            rows.append([f"{case}, 64 connections: nffi / {peer}, one core / free", " / ".join(map(report.text, values)), f">= {limit}",
-                         verdicts(values, limit, most=False)])
+        for name, metric in (("throughput", "requests_per_second"), ("CPU time, the other way round", "cpu_us_per_request")):
+            values = [report.ratio(of(case, "nffi", p, metric), of(case, peer, p, metric)) for p in ("one_core", "free")]
+            if values == [None, None]:
+                continue  # it was not run
+            if metric == "cpu_us_per_request":
+                values = [report.ratio(1, value) for value in values]
+            rows.append([f"{case}, 64 connections: nffi / {peer}, {name}, one core / free", " / ".join(map(report.text, values)),
+                         f">= {limit}", verdicts(values, limit, most=False)])
     if held := one(figures, "memory", "held_bytes"):
         rows.append([f"{HELD} instances of 1 MiB: the worker, GiB", report.text(held / 2**30), "<= 2", verdicts([held / 2**30], 2, most=True)])
     for function in (C, GO_SNAPSHOT, COMPONENT):
