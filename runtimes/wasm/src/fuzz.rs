@@ -70,6 +70,7 @@ const OPTIONS: &[&str] = &[
     "guest_env",
     "dir",
     "allow_outbound",
+    "outbound_ca",
     "entry",
     "snapshot",
     "cache",

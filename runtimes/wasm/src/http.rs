@@ -21,5 +21,6 @@ mod outbound;
 mod output;
 mod request;
 mod server;
+mod tls;
 
 pub use component::{Component, Needs};

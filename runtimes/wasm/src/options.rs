@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{failure::one_line, host::Level};
 
 const KNOWN: &str = "module, interface, threads, instances, time_limit, memory_limit, max_output, max_stack, fuel, \
-                     arg, guest_env, dir, allow_outbound, entry, snapshot, \
+                     arg, guest_env, dir, allow_outbound, outbound_ca, entry, snapshot, \
                      cache, watch, log_level";
 const MOST_THREADS: u64 = 256;
 /// Past it there is no address space for the memories.
@@ -61,6 +61,8 @@ pub struct Options {
     pub dirs: Vec<Dir>,
     /// Where a component may connect to: HOST:PORT in small letters.
     pub outbound: Vec<String>,
+    /// Certificate authorities that it trusts there, besides Mozilla's.
+    pub outbound_ca: Vec<PathBuf>,
     /// The exported function that answers.
     pub entry: Option<String>,
     /// Of the module once it is initialised.
@@ -96,6 +98,7 @@ impl Options {
             env: Vec::new(),
             dirs: Vec::new(),
             outbound: Vec::new(),
+            outbound_ca: Vec::new(),
             entry: None,
             snapshot: false,
             cache: CacheOption::Default,
@@ -119,6 +122,9 @@ impl Options {
             Interface::WasiHttp if !output_given => options.max_output = usize::MAX,
             Interface::Wasi | Interface::Message if !options.outbound.is_empty() => {
                 return Err("allow_outbound: is for interface wasi-http only".to_owned());
+            }
+            _ if options.outbound.is_empty() && !options.outbound_ca.is_empty() => {
+                return Err("outbound_ca: there is no allow_outbound that it could be for".to_owned());
             }
             _ => {}
         }
@@ -154,6 +160,11 @@ impl Options {
             "allow_outbound" => {
                 for values in all {
                     self.outbound.push(authority(&one(name, values)?)?);
+                }
+            }
+            "outbound_ca" => {
+                for values in all {
+                    self.outbound_ca.push(absolute(name, &one(name, values)?)?);
                 }
             }
             _ => {
@@ -382,6 +393,8 @@ mod tests {
             (r#""allow_outbound":"example.com:80""#, "allow_outbound: is for interface wasi-http"),
             (r#""interface":"wasi-http","allow_outbound":"example.com""#, "allow_outbound: HOST:PORT expected"),
             (r#""interface":"wasi-http","allow_outbound":"a@b:80""#, "allow_outbound: HOST:PORT expected"),
+            (r#""interface":"wasi-http","allow_outbound":"a:80","outbound_ca":"""#, "outbound_ca: \"\" is not a path"),
+            (r#""outbound_ca":"/ca.crt""#, "outbound_ca: there is no allow_outbound"),
             (r#""memory_limit":"1k""#, "memory_limit: a size from 65536"),
             (r#""memory_limit":"99999999999999g""#, "memory_limit: a size"),
             (r#""time_limit":"0""#, "time_limit: a time as"),

@@ -403,6 +403,82 @@ fn no_connection_goes_out_that_is_not_allowed() {
     }
 }
 
+fn tls_file(name: &str) -> String {
+    format!("{}/tls/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The same by TLS, with a certificate for 127.0.0.1 of an authority that nobody knows (tls/ca.crt). 4 MiB where it is
+/// asked for /large.
+fn other_server_with_tls() -> u16 {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    let certificate = CertificateDer::from_pem_file(tls_file("server.crt")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(tls_file("server.key")).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let config = std::sync::Arc::new(config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let server = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut client = rustls::StreamOwned::new(server, client.unwrap());
+            let mut request = [0; 4096];
+            // A client that does not trust us leaves here.
+            let Ok(n) = client.read(&mut request) else { continue };
+            let line = String::from_utf8_lossy(&request[..n]).lines().next().unwrap_or_default().to_owned();
+            let body = if line.contains("/large") { "x".repeat(4 << 20) } else { line };
+            let head = format!("HTTP/1.1 201 Made\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = client.write_all(format!("{head}{body}").as_bytes()).and_then(|()| client.flush());
+        }
+    });
+    port
+}
+
+#[test]
+fn https_goes_to_whom_the_configuration_trusts() {
+    let (mut host, scratch) = (TestHost::lock(), Scratch::new("http-tls"));
+    let lines = Lines::of(&mut host);
+    let port = other_server_with_tls();
+    let to = format!(r#","allow_outbound":["127.0.0.1:{port}","localhost:{port}"]"#);
+    let ca = format!(r#","outbound_ca":"{}""#, tls_file("ca.crt"));
+    let runtime = serve!(host, to);
+    assert_eq!(body(&mut host, runtime, &format!("/fetch-tls?127.0.0.1:{port}/x")), "ErrorCode::TlsCertificateError");
+    lines.find(&mut host, &format!("the certificate of 127.0.0.1:{port} is of no authority that is known"));
+    unload(&mut host, runtime);
+    for threads in [1, 2] {
+        let runtime = serve!(host, format!(r#"{to}{ca},"threads":"{threads}""#));
+        for _ in 0..3 {
+            let said = body(&mut host, runtime, &format!("/fetch-tls?127.0.0.1:{port}/x?y=1"));
+            assert_eq!(said, "201 GET /x?y=1 HTTP/1.1");
+        }
+        let large = body(&mut host, runtime, &format!("/fetch-tls?127.0.0.1:{port}/large"));
+        assert_eq!(large.len(), "201 ".len() + (4 << 20));
+        // The certificate is for the address only.
+        let said = body(&mut host, runtime, &format!("/fetch-tls?localhost:{port}/x"));
+        assert_eq!(said, "ErrorCode::TlsCertificateError");
+        // Without TLS it is another server's business.
+        let said = body(&mut host, runtime, &format!("/fetch?127.0.0.1:{port}/x"));
+        assert!(said.starts_with("ErrorCode::"), "{said}");
+        unload(&mut host, runtime);
+    }
+    // A server that speaks no TLS.
+    let plain = other_server();
+    let runtime = serve!(host, format!(r#","allow_outbound":"127.0.0.1:{plain}"{ca}"#));
+    assert_eq!(body(&mut host, runtime, &format!("/fetch-tls?127.0.0.1:{plain}/x")), "ErrorCode::TlsProtocolError");
+    unload(&mut host, runtime);
+    let Some(component) = component() else { return };
+    for (file, why) in [
+        (scratch.file("empty", b""), "has no certificate in it"),
+        (scratch.file("bad", b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"), "is no PEM"),
+        (scratch.0.join("none"), "No such file"),
+    ] {
+        let options = format!(r#""interface":"wasi-http"{to},"outbound_ca":"{}""#, file.display());
+        let said = refused(&mut host, &component, &options);
+        assert!(said.contains(&format!("outbound_ca {}: ", file.display())) && said.contains(why), "{said}");
+    }
+}
+
 #[test]
 fn what_is_refused() {
     let (mut host, scratch) = (TestHost::lock(), Scratch::new("http-refused"));

@@ -6,7 +6,7 @@ use wasmparser::{ComponentExternalKind, Instance, Parser, Payload};
 use wasmtime::{Engine, component::Linker};
 use wasmtime_wasi_http::p2::bindings::{ProxyIndices, ProxyPre};
 
-use super::{guest::State, server};
+use super::{guest::State, server, tls::Tls};
 use crate::{
     cache::{Cache, Key},
     code::Code,
@@ -21,6 +21,8 @@ const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
 /// A component that is ready to be instantiated.
 pub struct Component {
     pub pre: ProxyPre<State>,
+    /// Where it may ask others.
+    pub tls: Option<Tls>,
 }
 
 /// What of the engine's pool one instance takes.
@@ -37,7 +39,7 @@ impl Code for Component {
         judge(bytes)
     }
 
-    fn load(engine: &Engine, cache: &Cache, _: &Options, bytes: &[u8]) -> Result<(Self, Vec<String>), String> {
+    fn load(engine: &Engine, cache: &Cache, options: &Options, bytes: &[u8]) -> Result<(Self, Vec<String>), String> {
         let key = Key::of(engine, bytes, b"");
         let (component, remarks): (wasmtime::component::Component, _) =
             compiled(engine, cache, &key, || Ok(bytes.into()))?;
@@ -51,7 +53,8 @@ impl Code for Component {
             ProxyPre::new(pre)
         };
         let pre = linked().map_err(|error| chain(&error))?;
-        Ok((Self { pre }, remarks))
+        let tls = if options.outbound.is_empty() { None } else { Some(Tls::new(&options.outbound_ca)?) };
+        Ok((Self { pre, tls }, remarks))
     }
 
     /// The loop; tokio's are its own.

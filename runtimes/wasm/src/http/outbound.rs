@@ -36,8 +36,22 @@ impl WasiHttpHooks for Hooks {
             self.exchange.log(Level::Warn, &format!("a request to {target} was refused: see allow_outbound"));
             return Box::new(async { Err(Error::HttpRequestDenied) });
         }
+        let (code, exchange) = (self.runtime.code(), self.exchange.clone());
         Box::new(async move {
-            let (answer, rest) = default_send_request(request, options).await?;
+            let (Some(tls), Some(target), true) = (&code.tls, target, request.uri().scheme() == Some(&Scheme::HTTPS))
+            else {
+                let (answer, rest) = default_send_request(request, options).await?;
+                return Ok((answer.map(BodyExt::boxed_unsync), Box::new(rest) as Rest));
+            };
+            let sent = tls.send(&target, request, options).await.inspect_err(|error| {
+                if let Error::TlsCertificateError = error {
+                    let line = format!(
+                        "the certificate of {target} is of no authority that is known, or not its: see outbound_ca"
+                    );
+                    exchange.log(Level::Warn, &line);
+                }
+            });
+            let (answer, rest) = sent?;
             Ok((answer.map(BodyExt::boxed_unsync), Box::new(rest) as Rest))
         })
     }

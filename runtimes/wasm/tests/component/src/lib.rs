@@ -144,7 +144,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
                 Err(error) => text(out, &format!("{:?}", error.kind())),
             },
             // AUTHORITY/PATH
-            "/fetch" => match fetch(query) {
+            "/fetch" | "/fetch-tls" => match fetch(if path == "/fetch" { Scheme::Http } else { Scheme::Https }, query) {
                 Ok(body) => text(out, &body),
                 Err(code) => text(out, &format!("{code:?}")),
             },
@@ -230,10 +230,10 @@ fn deep(n: u64) -> u64 {
     if n == u64::MAX { 0 } else { deep(n + 1).rotate_left(1) ^ n }
 }
 
-fn fetch(target: &str) -> Result<String, ErrorCode> {
+fn fetch(scheme: Scheme, target: &str) -> Result<String, ErrorCode> {
     let (authority, path) = target.split_once('/').unwrap_or((target, ""));
     let request = OutgoingRequest::new(Fields::new());
-    request.set_scheme(Some(&Scheme::Http)).unwrap();
+    request.set_scheme(Some(&scheme)).unwrap();
     request.set_authority(Some(authority)).unwrap();
     request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
     let answer = outgoing_handler::handle(request, None)?;
