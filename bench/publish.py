@@ -57,6 +57,14 @@ def wasm(args, records, tables, disturbance):
     keep(PAGE, "wasm", out.getvalue(), "wasm.json", records)
 
 
+def metrics(args, records, tables, disturbance):
+    out = io.StringIO()
+    print(f"\n{conditions(args, 'metrics')}\n", file=out)
+    tables(records, out)
+    print(f"{disturbance}\n", file=out)
+    keep(PAGE, "metrics", out.getvalue(), "metrics.json", records)
+
+
 def keep(page, name, results, file, records):
     """Between the marks of that name in a page, and beside it."""
     of = f" of {name}" if name else ""
