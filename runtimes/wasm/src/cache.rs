@@ -13,7 +13,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 
-use crate::{compiled::Compiled, options::CacheOption, segments};
+use crate::{compiled::Compiled, options::CacheOption};
 
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -44,7 +44,6 @@ impl Key {
         let mut sum = Sum(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut sum);
         sum.0.update(Sha256::digest(wasm));
-        sum.0.update(segments::SALT);
         sum.0.update(salt);
         let hex: String = sum.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Self(hex + ".cwasm")

@@ -7,7 +7,6 @@ use wasmtime::{Engine, Module, component::Component};
 use crate::{
     cache::{Cache, Key},
     failure::chain,
-    segments,
 };
 
 pub trait Compiled: Sized {
@@ -66,7 +65,7 @@ pub fn compiled<'a, T: Compiled>(
     if let Some(compiled) = cached {
         return Ok((compiled, remarks));
     }
-    let compiled = T::compile(engine, &segments::joined(bytes()?)).map_err(|error| chain(&error))?;
+    let compiled = T::compile(engine, &bytes()?).map_err(|error| chain(&error))?;
     if let Err(error) = cache.store(key, &compiled) {
         remarks.push(format!("the compiled module is not kept, each start compiles it: {error}"));
     }

@@ -18,7 +18,7 @@
 //! | `worker`   | a thread: takes tasks, and works on many of them in turn                       |
 //! | `gather`   | bodies that come piece by piece                                                |
 //! | `contract` | requests and answers as JSON                                                   |
-//! | `segments` | data segments, joined before a module is compiled                             |
+//! | `segments` | data segments, joined before a snapshot is taken                              |
 //! | `guest`    | one request in one instance, and its limits                                    |
 //! | `wasi`     | what a module may call: WASI preview 1                                         |
 //! | `http`     | components of wasi:http, which have a loop of their own                        |

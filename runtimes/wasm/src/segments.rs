@@ -1,9 +1,10 @@
-//! Data segments, joined. Toolchains leave zeros out by starting another segment: Go's and snapshots have thousands,
-//! and wasmtime looks at each one for every instance, which takes longer than the function.
+//! Data segments, joined before a snapshot is taken. Toolchains leave zeros out by starting another segment: Go's write tens of
+//! thousands. Of each of them an empty passive one is left in the snapshot, and wasmtime looks at all of those for every
+//! instance, which takes longer than the function.
 
 use std::borrow::Cow;
 
-use wasm_encoder::{Component, ConstExpr, DataCountSection, DataSection, Module, RawSection, SectionId};
+use wasm_encoder::{ConstExpr, DataCountSection, DataSection, Module, RawSection, SectionId};
 use wasmparser::{Data, DataKind, Operator, Parser, Payload, Result, Validator};
 
 /// What is filled with zeros between two segments. Wider gaps would make the compiled file larger for nothing.
@@ -11,52 +12,23 @@ const GAP: u64 = 64 << 10;
 /// Fewer are not worth a thought.
 const FEW: usize = 16;
 
-/// Changes with what [`joined`] does, so that what was compiled before is compiled again.
-pub const SALT: &[u8] = b"segments 1";
-
 /// A segment of the memory, where it begins.
 struct Segment {
     at: u32,
     bytes: Vec<u8>,
 }
 
-/// The same module or component with its data in few pieces; as it was where that cannot be.
-pub fn joined(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
-    let fewer = if Parser::is_component(&bytes) { component(&bytes) } else { module(&bytes) };
-    match fewer {
+/// The same module with its data in few pieces; as it was where that cannot be.
+pub fn joined(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match rewritten(bytes) {
         Ok(Some(fewer)) if Validator::new().validate_all(&fewer).is_ok() => fewer.into(),
         // Or it is broken, which is for the compiler to say.
-        _ => bytes,
+        _ => bytes.into(),
     }
 }
 
 /// None where there is nothing to do.
-fn component(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
-    let mut whole = Component::new();
-    let mut changed = false;
-    let mut depth = 0;
-    for payload in Parser::new(0).parse_all(bytes) {
-        let payload = payload?;
-        if let (0, Some((id, range))) = (depth, payload.as_section()) {
-            let inner = match payload {
-                Payload::ModuleSection { .. } => module(&bytes[range.clone()])?,
-                Payload::ComponentSection { .. } => component(&bytes[range.clone()])?,
-                _ => None,
-            };
-            changed |= inner.is_some();
-            whole.section(&RawSection { id, data: inner.as_deref().unwrap_or(&bytes[range]) });
-        }
-        match payload {
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth -= 1,
-            _ => {}
-        }
-    }
-    Ok(changed.then(|| whole.finish()))
-}
-
-/// None where there is nothing to do.
-fn module(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+fn rewritten(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     let mut all = Vec::new();
     let mut sections = Vec::new();
     for payload in Parser::new(0).parse_all(bytes) {
@@ -124,7 +96,7 @@ mod tests {
         let segments: String = offsets.into_iter().map(|at| format!("(data (i32.const {at}) \"ab\")")).collect();
         let text = format!("(module (memory (export \"memory\") 16) {segments} (func (export \"_start\")))");
         let module = wat::parse_str(text).expect("a module");
-        let joined = joined(Cow::Owned(module)).into_owned();
+        let joined = joined(&module).into_owned();
         let count = Parser::new(0).parse_all(&joined).find_map(|payload| match payload {
             Ok(Payload::DataSection(section)) => Some(section.count() as usize),
             _ => None,
@@ -138,22 +110,6 @@ mod tests {
         assert_eq!(count, 2);
         let at = module.windows(12).position(|window| window == b"ab\0\0\0\0\0\0\0\0ab");
         assert!(at.is_some());
-    }
-
-    #[test]
-    fn those_of_a_components_modules_too() {
-        let segments: String = (0..100).map(|n| format!("(data (i32.const {}) \"ab\")", n * 10)).collect();
-        let inner = format!("(core module $m (memory 1) {segments}) (core instance (instantiate $m))");
-        let bytes = wat::parse_str(format!("(component {inner} (component {inner}))")).expect("a component");
-        let joined = joined(Cow::Borrowed(&bytes));
-        let count = |bytes: &[u8]| {
-            let counts = Parser::new(0).parse_all(bytes).filter_map(|payload| match payload.expect("sound") {
-                Payload::DataSection(section) => Some(section.count()),
-                _ => None,
-            });
-            counts.collect::<Vec<_>>()
-        };
-        assert_eq!((count(&bytes), count(&joined)), (vec![100, 100], vec![1, 1]));
     }
 
     #[test]

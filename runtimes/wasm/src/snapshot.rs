@@ -19,6 +19,7 @@ use crate::{
     guest::{self, Input, State},
     host::Host,
     options::{Dir, Options},
+    segments,
     ticker::Ticker,
     wasi::Surroundings,
 };
@@ -26,9 +27,10 @@ use crate::{
 /// What Wizer's header for C gives a command in place of `_start`.
 const WIZER_RESUME: &str = "wizer.resume";
 
-/// Of what the function has seen: another environment is another snapshot.
+/// Of what the function has seen: another environment is another snapshot. The number is that of what is done here.
 pub fn salt(options: &Options) -> Vec<u8> {
-    format!("snapshot {:?} {:?} {:?} {:?}", options.module.file_name(), options.args, options.env, options.dirs).into()
+    format!("snapshot 2 {:?} {:?} {:?} {:?}", options.module.file_name(), options.args, options.env, options.dirs)
+        .into()
 }
 
 /// Runs on: the thread that loads the module. Compiles it, and runs its initialisation within the limits of a request.
@@ -47,6 +49,7 @@ pub fn taken(options: &Options, bytes: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 async fn take(engine: &Engine, options: &Options, bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let bytes = &*segments::joined(bytes);
     // It may look around, and leaves nothing behind: this may be nginx's master, with all its rights.
     let dirs = options.dirs.iter().map(|dir| Dir { read_only: true, ..dir.clone() }).collect();
     let options = Options { dirs, fuel: options.fuel.map(|_| u64::MAX), ..options.clone() };
