@@ -88,9 +88,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
                 sleep(number() as u64);
                 text(out, "slept");
             }
-            "/loop" => {
-                while std::hint::black_box(true) {}
-            }
+            "/loop" => while std::hint::black_box(true) {},
             "/loop-after" => {
                 let _open = begin(out, 200, &[]);
                 sleep(20);
@@ -144,7 +142,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Component {
                 Err(error) => text(out, &format!("{:?}", error.kind())),
             },
             // AUTHORITY/PATH
-            "/fetch" | "/fetch-tls" => match fetch(if path == "/fetch" { Scheme::Http } else { Scheme::Https }, query) {
+            "/fetch" | "/fetch-tls" => match fetch(path, query) {
                 Ok(body) => text(out, &body),
                 Err(code) => text(out, &format!("{code:?}")),
             },
@@ -230,9 +228,10 @@ fn deep(n: u64) -> u64 {
     if n == u64::MAX { 0 } else { deep(n + 1).rotate_left(1) ^ n }
 }
 
-fn fetch(scheme: Scheme, target: &str) -> Result<String, ErrorCode> {
+fn fetch(how: &str, target: &str) -> Result<String, ErrorCode> {
     let (authority, path) = target.split_once('/').unwrap_or((target, ""));
     let request = OutgoingRequest::new(Fields::new());
+    let scheme = if how == "/fetch-tls" { Scheme::Https } else { Scheme::Http };
     request.set_scheme(Some(&scheme)).unwrap();
     request.set_authority(Some(authority)).unwrap();
     request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
