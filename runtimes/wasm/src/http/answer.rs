@@ -1,6 +1,14 @@
 //! An answer on its way to the client.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::Poll,
+};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -20,6 +28,18 @@ pub struct Sent {
     pub head: bool,
 }
 
+/// Set by an answer that has a piece to send, and looks once more before it does: meanwhile its component may end it, and
+/// both go out together.
+#[derive(Default)]
+pub struct Pause(AtomicBool);
+
+impl Pause {
+    /// Is it set? Then the component's turn comes, and the answer's again.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Relaxed)
+    }
+}
+
 impl From<Gone> for Failure {
     fn from(Gone: Gone) -> Self {
         Self::Gone
@@ -31,6 +51,7 @@ pub async fn send(
     answer: oneshot::Receiver<Answer>,
     exchange: &Arc<Exchange>,
     max_output: usize,
+    pause: &Pause,
     sent: &mut Sent,
 ) -> Result<(), Failure> {
     let answer = match answer.await {
@@ -47,7 +68,7 @@ pub async fn send(
     // A piece that may be the last goes out with the end.
     let mut held = Bytes::new();
     loop {
-        match next(&mut body, &mut held, &mut out).await? {
+        match next(&mut body, &mut held, pause, &mut out).await? {
             None => {
                 out.head()?;
                 exchange.end(0, &held);
@@ -70,12 +91,18 @@ pub async fn send(
 async fn next(
     body: &mut HyperOutgoingBody,
     held: &mut Bytes,
+    pause: &Pause,
     out: &mut Out<'_>,
 ) -> Result<Option<Result<Bytes, HeaderMap>>, Failure> {
-    let mut waited = false;
+    let (mut paused, mut waited) = (false, false);
     loop {
         let polled = poll_fn(|context| match Pin::new(&mut *body).poll_frame(context) {
             Poll::Pending if waited => Poll::Pending,
+            Poll::Pending if !paused => {
+                paused = true;
+                pause.0.store(true, Relaxed);
+                Poll::Pending
+            }
             Poll::Pending => Poll::Ready(None),
             Poll::Ready(frame) => Poll::Ready(Some(frame)),
         })

@@ -28,7 +28,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use super::{
     Component,
-    answer::{self, Sent},
+    answer::{self, Pause, Sent},
     body::Body,
     exchange::{Exchange, Exchanges, Open},
     guest,
@@ -230,23 +230,29 @@ impl Server {
         let until = options.time_limit.map(|limit| Instant::now() + limit);
         let (sender, receiver) = oneshot::channel();
         let mut guest = pin!(guest::run(self.runtime.clone(), exchange.clone(), asked, scheme, until, sender));
-        let mut answer = pin!(answer::send(receiver, exchange, options.max_output, sent));
+        let pause = Pause::default();
+        let mut answer = pin!(answer::send(receiver, exchange, options.max_output, &pause, sent));
         let mut time: Option<Pin<Box<Sleep>>> = None;
         let mut answered = false;
         poll_fn(|context| {
-            // The component first: where it fails, what it has written before must not pass for an answer.
-            if running.is_some()
-                && let Poll::Ready(outcome) = guest.as_mut().poll(context)
-            {
-                outcome?;
-                running = None;
-            }
-            if !answered && let Poll::Ready(outcome) = answer.as_mut().poll(context) {
-                outcome?;
-                answered = true;
-            }
-            if running.is_none() && answered {
-                return Poll::Ready(Ok(()));
+            loop {
+                // The component first: where it fails, what it has written before must not pass for an answer.
+                if running.is_some()
+                    && let Poll::Ready(outcome) = guest.as_mut().poll(context)
+                {
+                    outcome?;
+                    running = None;
+                }
+                if !answered && let Poll::Ready(outcome) = answer.as_mut().poll(context) {
+                    outcome?;
+                    answered = true;
+                }
+                if running.is_none() && answered {
+                    return Poll::Ready(Ok(()));
+                }
+                if !pause.take() {
+                    break;
+                }
             }
             if gone.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Err(Failure::Gone));
