@@ -13,7 +13,7 @@ const HOST_STACK: usize = 1 << 20;
 const TABLE_ELEMENTS: usize = 100_000;
 /// What stays of a memory with its slot, to be cleared by hand: cheaper than page faults. Of all slots together at
 /// most so much, as far as they were ever in use.
-const KEEP_TOGETHER: usize = 1 << 30;
+const KEEP_TOGETHER: usize = 256 << 20;
 const KEEP_BY_SCAN: usize = 32 << 20;
 const KEEP_BY_MEMSET: usize = 128 << 10;
 

@@ -11,9 +11,9 @@ use std::{
 
 use wasmtime::Engine;
 
-const TICK: Duration = Duration::from_micros(500);
+const TICK: Duration = Duration::from_millis(2);
 /// How many ticks it goes on with nothing running, so that not every request has to wake it.
-const LINGER: u32 = 100;
+const LINGER: u32 = 25;
 
 pub struct Ticker {
     running: Arc<Shared>,
