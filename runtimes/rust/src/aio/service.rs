@@ -58,7 +58,7 @@ pub trait Service: Send + Sync + Sized + 'static {
 
     /// Looks whether a configuration can be served, beyond its form. Starts and keeps nothing.
     ///
-    /// Runs on: a process of its own, at `nginx -t`, start and reload; 10 s at most. There is no
+    /// Runs on: a process of its own, at `nginx -t`, start and reload; 60 s at most. There is no
     /// tokio runtime.
     fn check(_config: &Self::Config) -> Result<(), Self::Error> {
         Ok(())
