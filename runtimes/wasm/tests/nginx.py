@@ -79,7 +79,7 @@ class Nginx:
 
     def run(self, *arguments):
         command = [NGINX, "-p", str(self.prefix), "-c", str(self.prefix / "nginx.conf"), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
 
     def start(self):
         self.write()
