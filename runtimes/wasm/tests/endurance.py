@@ -9,11 +9,12 @@ import os
 import pathlib
 import selectors
 import socket
+import subprocess
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "t" / "survive"))
-from harness import run  # noqa: E402
+from harness import BINARY, Nginx, run  # noqa: E402
 
 WASM, FUNCTIONS, COMPONENT = (os.environ[name] for name in ("NFFI_WASM", "NFFI_WASM_FUNCTIONS", "NFFI_WASM_COMPONENT"))
 REQUESTS = 1_000_000
@@ -21,10 +22,11 @@ SAMPLES = 100
 CONNECTIONS, DEPTH = 32, 8
 
 # So few instances are all used at once from the beginning: what the pool keeps of each is there before the first sample.
+OPTIONS = f"queue 1024; instances 8; cache {FUNCTIONS}/cache;"
 RUNTIMES = f"""
-nffi_runtime function {WASM} {{ module {FUNCTIONS}/hello.wasm; queue 1024; instances 8; }}
-nffi_runtime show {WASM} {{ module {FUNCTIONS}/show.wasm; queue 1024; instances 8; }}
-nffi_runtime component {WASM} {{ module {COMPONENT}; interface wasi-http; instances 8; }}
+nffi_runtime function {WASM} {{ module {FUNCTIONS}/hello.wasm; {OPTIONS} }}
+nffi_runtime show {WASM} {{ module {FUNCTIONS}/show.wasm; {OPTIONS} }}
+nffi_runtime component {WASM} {{ module {COMPONENT}; interface wasi-http; {OPTIONS} }}
 """
 SERVER = """
 location = /function { nffi_pass function; }
@@ -96,8 +98,20 @@ def anonymous(pid):
     return int(status.split("RssAnon:")[1].split()[0])
 
 
+def serve(checks):
+    """An nginx that finds its functions compiled: however long that takes, it starts at once."""
+    nginx = Nginx(runtimes=RUNTIMES, server=SERVER)
+    checks.nginxes.append(nginx)
+    test = [BINARY, "-t", "-p", str(nginx.prefix), "-c", str(nginx.conf)]
+    done = subprocess.run(test, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise RuntimeError(f"nginx -t: {done.stderr}")
+    nginx.start()
+    return nginx
+
+
 def body(checks, scale):
-    nginx = checks.nginx(runtimes=RUNTIMES, server=SERVER)
+    nginx = serve(checks)
     for number, (what, (request, part)) in enumerate(CASES.items(), 1):
         each = max(1, int(REQUESTS * part * scale / SAMPLES))
         worker, began = nginx.workers()[0], time.monotonic()
