@@ -63,6 +63,8 @@ fn call(r: *mut ngx_http_request_t, runtime: u32, data: Option<&[u8]>, wanted: f
         let Some(data) = data.map_or(Some(Buf::none()), Buf::copy_of) else {
             return reply.fail(worker, "no memory");
         };
+        // SAFETY: the request that Lua runs for.
+        let (request_id, witness) = unsafe { (request_id(r), worker.witness(r, "call")) };
         let Some(owners) = &mut worker.owners else {
             return reply.fail(worker, "no ngx_lua in this nginx");
         };
@@ -73,14 +75,7 @@ fn call(r: *mut ngx_http_request_t, runtime: u32, data: Option<&[u8]>, wanted: f
         };
         let task = worker.submit(
             runtime,
-            Submission {
-                deadline: deadline(timeout),
-                // SAFETY: the request that Lua runs for.
-                request_id: unsafe { request_id(r) },
-                // SAFETY: the same.
-                witness: unsafe { worker.witness(r, "call") },
-                ..Submission::new(data, owner)
-            },
+            Submission { deadline: deadline(timeout), request_id, witness, ..Submission::new(data, owner) },
         );
         if let Some(owners) = &mut worker.owners {
             owners.set_task(owner, task);

@@ -65,7 +65,12 @@ pub unsafe fn guarded(
     let message = match std::panic::catch_unwind(core::panic::AssertUnwindSafe(body)) {
         Ok(Ok(())) => return 0,
         Ok(Err(message)) => message,
-        Err(panic) => std::format!("panicked: {}", panic_text(&*panic)),
+        Err(panic) => {
+            let message = std::format!("panicked: {}", panic_text(&*panic));
+            // To drop it may panic.
+            core::mem::forget(panic);
+            message
+        }
     };
     // SAFETY: the caller's promise.
     unsafe { put_message(err, err_cap, &message) };

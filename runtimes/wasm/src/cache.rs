@@ -7,6 +7,7 @@ use std::{
     io::Write,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, SystemTime},
 };
 
@@ -15,6 +16,8 @@ use wasmtime::Engine;
 
 use crate::{compiled::Compiled, options::CacheOption};
 
+/// How often this process has stored.
+static STORED: AtomicU64 = AtomicU64::new(0);
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[derive(Debug, Clone)]
@@ -97,7 +100,9 @@ impl Cache {
         sweep(folder);
         let code = compiled.serialize().map_err(|error| error.to_string())?;
         let path = folder.join(&key.0);
-        let new = folder.join(format!("{}.{}", key.0, std::process::id()));
+        // Two threads may store the same.
+        let count = STORED.fetch_add(1, Relaxed);
+        let new = folder.join(format!("{}.{}.{count}", key.0, std::process::id()));
         let written = write_new(&new, &code).and_then(|()| fs::rename(&new, &path));
         if written.is_err() {
             let _ = fs::remove_file(&new);

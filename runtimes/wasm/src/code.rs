@@ -4,18 +4,25 @@ use std::{
     fs::File,
     io::Read,
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc, OnceLock,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use nffi_abi::panic_text;
 use wasmtime::Engine;
 
 use crate::{cache::Cache, engine, failure::one_line, options::Options, runtime::Runtime, wasi};
 
 const MOST_BYTES: u64 = 512 << 20;
-/// How long a check compiles for the cache. The host gives each a minute.
-const CHECK_COMPILES: Duration = Duration::from_secs(50);
+/// How long the checks of a process compile for the cache. The host gives each a minute; what one has compiled the next one
+/// finds.
+const CHECKS_COMPILE: Duration = Duration::from_secs(50);
+/// When the first check of this process began.
+static FIRST_CHECK: OnceLock<Instant> = OnceLock::new();
 
 /// What a runtime runs: modules or components.
 pub trait Code: Sized + Send + Sync + 'static {
@@ -70,6 +77,7 @@ pub fn load<C: Code>(
 
 /// For a configuration's check: everything but running it. What takes long to compile is left to the workers.
 pub fn check<C: Code>(options: &Options) -> Result<(), String> {
+    let until = *FIRST_CHECK.get_or_init(Instant::now) + CHECKS_COMPILE;
     wasi::open_dirs(&options.dirs)?;
     let bytes = read(&options.module)?;
     judge::<C>(&bytes, options)?;
@@ -82,8 +90,13 @@ pub fn check<C: Code>(options: &Options) -> Result<(), String> {
         let cache = Cache::new(&options.cache);
         let _ = done.send(load::<C>(&engine, &cache, &options, &bytes).map(drop));
     });
-    match compiling {
-        Ok(_) => wait.recv_timeout(CHECK_COMPILES).unwrap_or(Ok(())),
-        Err(error) => Err(format!("no thread to compile with: {error}")),
+    let compiling = compiling.map_err(|error| format!("no thread to compile with: {error}"))?;
+    match wait.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        Ok(outcome) => outcome,
+        Err(RecvTimeoutError::Timeout) => Ok(()),
+        Err(RecvTimeoutError::Disconnected) => {
+            let panic = compiling.join().err().unwrap_or_else(|| Box::new("without an outcome"));
+            Err(format!("panicked: {}", panic_text(&*panic)))
+        }
     }
 }

@@ -1,10 +1,14 @@
 //! What the threads of one runtime share.
 
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 
+use nffi_abi::panic_text;
 use wasmtime::Engine;
 
 use crate::{
@@ -77,8 +81,12 @@ impl<C: Code> Runtime<C> {
 
     /// The file has changed. One that cannot be run is said and left alone.
     pub fn reload(&self) {
-        let loaded = code::read(&self.options.module)
-            .and_then(|bytes| code::load::<C>(&self.engine, &self.cache, &self.options, &bytes));
+        let load = || {
+            let bytes = code::read(&self.options.module)?;
+            code::load::<C>(&self.engine, &self.cache, &self.options, &bytes)
+        };
+        let loaded = catch_unwind(AssertUnwindSafe(load))
+            .unwrap_or_else(|panic| Err(format!("the compiler panicked: {}", panic_text(&*panic))));
         match loaded {
             Ok((code, remarks)) => {
                 *self.code.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(code);

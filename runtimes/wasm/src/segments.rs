@@ -7,8 +7,9 @@ use std::borrow::Cow;
 use wasm_encoder::{ConstExpr, DataCountSection, DataSection, Module, RawSection, SectionId};
 use wasmparser::{Data, DataKind, Operator, Parser, Payload, Result, Validator};
 
-/// What is filled with zeros between two segments. Wider gaps would make the compiled file larger for nothing.
+/// What is filled with zeros between two segments, and in all. Wider gaps would make the compiled file larger for nothing.
 const GAP: u64 = 64 << 10;
+const ZEROS: u64 = 16 << 20;
 /// Fewer are not worth a thought.
 const FEW: usize = 16;
 
@@ -63,11 +64,13 @@ fn few(all: &[Data<'_>]) -> Option<Vec<Segment>> {
         all.iter().map(|data| Some((offset(data)?, data.data))).collect::<Option<_>>()?;
     parts.sort_by_key(|(at, _)| *at);
     let mut joined: Vec<Segment> = Vec::new();
+    let mut zeros = 0;
     for (at, bytes) in parts {
         if let Some(last) = joined.last_mut() {
             let end = u64::from(last.at) + last.bytes.len() as u64;
             let gap = u64::from(at).checked_sub(end)?;
-            if gap < GAP {
+            if gap < GAP && zeros + gap <= ZEROS {
+                zeros += gap;
                 last.bytes.resize(last.bytes.len() + gap as usize, 0);
                 last.bytes.extend_from_slice(bytes);
                 continue;
@@ -94,7 +97,7 @@ mod tests {
     /// A module with these segments, and how many it has afterwards.
     fn segments_of(offsets: impl IntoIterator<Item = u32>) -> (Vec<u8>, usize) {
         let segments: String = offsets.into_iter().map(|at| format!("(data (i32.const {at}) \"ab\")")).collect();
-        let text = format!("(module (memory (export \"memory\") 16) {segments} (func (export \"_start\")))");
+        let text = format!("(module (memory (export \"memory\") 1000) {segments} (func (export \"_start\")))");
         let module = wat::parse_str(text).expect("a module");
         let joined = joined(&module).into_owned();
         let count = Parser::new(0).parse_all(&joined).find_map(|payload| match payload {
@@ -110,6 +113,12 @@ mod tests {
         assert_eq!(count, 2);
         let at = module.windows(12).position(|window| window == b"ab\0\0\0\0\0\0\0\0ab");
         assert!(at.is_some());
+    }
+
+    #[test]
+    fn what_is_far_apart_makes_nothing_large() {
+        let (module, count) = segments_of((0..1000).map(|n| n * 60_000));
+        assert!(count < 1000 && module.len() < (ZEROS + 100_000) as usize);
     }
 
     #[test]
