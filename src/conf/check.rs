@@ -15,7 +15,7 @@ use rustix::{
 };
 
 /// How long a check of one runtime may take. Some compile what their workers load.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);
 /// So much is written to a pipe at once.
 const MOST: usize = 4096;
 

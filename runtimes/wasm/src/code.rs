@@ -18,9 +18,9 @@ use wasmtime::Engine;
 use crate::{cache::Cache, engine, failure::one_line, options::Options, runtime::Runtime, wasi};
 
 const MOST_BYTES: u64 = 512 << 20;
-/// How long the checks of a process compile for the cache. The host gives each a minute; what one has compiled the next one
+/// How long the checks of a process compile for the cache. The host gives each half a minute; what one has compiled the next one
 /// finds.
-const CHECKS_COMPILE: Duration = Duration::from_secs(50);
+const CHECKS_COMPILE: Duration = Duration::from_secs(25);
 /// When the first check of this process began.
 static FIRST_CHECK: OnceLock<Instant> = OnceLock::new();
 
