@@ -53,11 +53,6 @@ async fn take(engine: &Engine, options: &Options, bytes: &[u8]) -> Result<Vec<u8
     // It may look around, and leaves nothing behind: this may be nginx's master, with all its rights.
     let dirs = options.dirs.iter().map(|dir| Dir { read_only: true, ..dir.clone() }).collect();
     let options = Options { dirs, fuel: options.fuel.map(|_| u64::MAX), ..options.clone() };
-    let surroundings = Arc::new(Surroundings::new(&options)?);
-    let input = Input::Owned(Vec::new());
-    let state = State::new(Host::nobody(), 0, &surroundings, &options, input, Arc::new(AtomicU64::new(0)));
-    let mut store = guest::store(engine, state).map_err(|error| chain(&error))?;
-
     let mut wizer = Wizer::new();
     let exports = function::exports(bytes)?;
     if !exports.contains(WIZER_INITIALIZE) {
@@ -68,6 +63,12 @@ async fn take(engine: &Engine, options: &Options, bytes: &[u8]) -> Result<Vec<u8
     }
     let (context, instrumented) = wizer.instrument(bytes).map_err(|error| chain(&error))?;
     let module = Module::new(engine, instrumented).map_err(|error| chain(&error))?;
+
+    // Its time runs from here: compiling takes longer than most functions may.
+    let surroundings = Arc::new(Surroundings::new(&options)?);
+    let input = Input::Owned(Vec::new());
+    let state = State::new(Host::nobody(), 0, &surroundings, &options, input, Arc::new(AtomicU64::new(0)));
+    let mut store = guest::store(engine, state).map_err(|error| chain(&error))?;
     let instance = initialised(&mut store, &module).await.map_err(|error| {
         match Failure::of(&error, options.time_limit, options.max_output) {
             Err(failure) => failure.message(),
