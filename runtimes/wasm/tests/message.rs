@@ -495,3 +495,18 @@ fn http_requests_are_for_the_other_interfaces() {
     assert_eq!(fails(&mut host, echo, "hi"), "takes HTTP requests (nffi_pass), not messages (nffi.call)");
     unload(&mut host, echo);
 }
+
+#[test]
+fn what_takes_long_to_compile_has_its_time_for_the_snapshot() {
+    let (mut host, scratch) = (TestHost::lock(), Scratch::new("slow-to-compile"));
+    let many: String = (0..10_000)
+        .map(|n| format!("(func (param i32) (result i32) (i32.add (local.get 0) (i32.const {n})))"))
+        .collect();
+    let text = format!(
+        r#"(module (memory (export "memory") 1) (func (export "_initialize")) (func (export "handle")) {many})"#
+    );
+    let file = scratch.function("slow.wasm", &text);
+    let runtime = load(&mut host, &file, r#""snapshot":"on","time_limit":"200ms""#);
+    assert_eq!(ask(&mut host, runtime, ""), "");
+    unload(&mut host, runtime);
+}
