@@ -113,7 +113,7 @@ t.show((nffi.call("two", "cfg"):gsub("%s", "")))
 nffi_runtime one $TEST_NGINX_FIXTURES/libfixture.so { tasks 1; }
 nffi_runtime two $TEST_NGINX_FIXTURES/libfixture.so { }
 --- lua
-local a = ngx.thread.spawn(nffi.call, "one", "sleep 50 one")
+local a = ngx.thread.spawn(nffi.call, "one", "sleep 1000 one")
 t.show(nffi.call("two", "echo two"))
 t.show(nffi.call("one", "echo x"))
 t.show(select(2, ngx.thread.wait(a)))
