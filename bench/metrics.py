@@ -10,7 +10,7 @@ from cases import progress
 from stack import Stack, Round, placements, wrk
 
 CONNECTIONS = 64
-CASES = {"nffi_pass": "/pass", "nffi_call": "/call"}
+CASES = {"nffi_pass": "/hello", "nffi_call": "/call"}
 # The second one without tells what the method itself is worth.
 PEERS = {"without": "", "without_too": "", "with": "nffi_zone metrics 1m;"}
 METRICS = {"requests_per_second": 0, "cpu_us_per_request": 3}
@@ -27,7 +27,7 @@ class Nginxes(Stack):
     lua_package_path "{self.args.lua_path}";
     nffi_runtime hello {self.args.rust_library} {{}}
     nffi_runtime echo {self.args.runtime} {{}}""" + self.listen(peer, """
-        location = /pass { nffi_pass hello; }
+        location = /hello { nffi_pass hello; }
         location = /call { content_by_lua_block { ngx.print(require("resty.nffi").call("echo", "0123456789abcdef")) } }""")
             self.pids[peer] = [self.nginx(peer, body, self.args.modules)]
             for path in CASES.values():
