@@ -33,7 +33,7 @@ def body(checks, scale):
     refused(checks, nginx, conf, f"nffi_runtime fixture {FIXTURES}/libother.so {{}}", "duplicate", "a duplicate")
     refused(checks, nginx, conf, f"nffi_runtime b {FIXTURES}/libcheck.so {{ check refuse; }}", "red or green", "a check that refuses")
     refused(checks, nginx, conf, f"nffi_runtime b {FIXTURES}/libcheck.so {{ check crash; }}", "signal 11", "a check that crashes")
-    refused(checks, nginx, conf, f"nffi_runtime b {FIXTURES}/libcheck.so {{ check hang; }}", "took longer", "a check that hangs", 15)
+    refused(checks, nginx, conf, f"nffi_runtime b {FIXTURES}/libcheck.so {{ check hang; }}", "took longer", "a check that hangs", 60)
     old = nginx.workers()[0]
     reload_with(nginx, conf.replace("colour red;", "colour green;"), f"nffi_runtime b {FIXTURES}/libcheck.so {{ check fine; }}")
     wait_for(lambda: nginx.workers() and old not in nginx.workers(), 5)
