@@ -3,18 +3,17 @@
 import argparse
 import json
 import pathlib
-import signal
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 
 import cases
-import machine
 import plot
 import publish
 import report
-from server import Failed, Server, placements
+from run import orderly
+from server import Server, placements
 
 
 @dataclass
@@ -87,21 +86,12 @@ def run(args, plan, results):
 
 def main():
     args = arguments()
-    # So that `with` and `finally` end what was started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started it in the background
-    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     results = cases.Results()
     plan = QUICK if args.quick else FULL
     if args.patience is not None:
         plan.patience = args.patience
-    print(f"{machine.describe()}; " + ("quick run" if args.quick else "full run"), flush=True)
-    try:
+    with orderly(args):
         run(args, plan, results)
-    except Failed as e:
-        sys.exit(f"bench: {e}")
-    except KeyboardInterrupt:
-        sys.exit(130)
     records = list(results.records())
     report.write(records, results.notes, sys.stdout)
     if any(results.loops):

@@ -4,7 +4,6 @@ import argparse
 import json
 import pathlib
 import re
-import signal
 import statistics
 import subprocess
 import sys
@@ -13,9 +12,9 @@ import urllib.parse
 from dataclasses import dataclass, field
 
 import load
-import machine
 import report
 from cases import Results, foreign_seconds, progress
+from run import orderly
 from server import Failed, Server, TIED, on_cpus, placements, wait_for
 
 SMALL = 16
@@ -224,19 +223,11 @@ def targets(figures):
 def main():
     args = arguments()
     args.options_py = pathlib.Path(__file__).resolve().parents[1] / "t/conformance/options.py"
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     languages = read_list(args.list, args.only)
     results = Results()
-    print(f"{machine.describe()}; " + ("quick run" if args.quick else "full run"), flush=True)
-    try:
+    with orderly(args):
         measure(results, args, languages, *((3, 0.1, 1) if args.quick else (5, 0.3, 3)))
         footprint(results, args, languages, 1 if args.quick else 3)
-    except Failed as e:
-        sys.exit(f"bench: {e}")
-    except KeyboardInterrupt:
-        sys.exit(130)
     records = list(results.records())
     print()
     tables(records, results.notes, sys.stdout)

@@ -1,6 +1,7 @@
 """From arguments to records, tables and documentation: a run of a benchmark of servers."""
 
 import argparse
+import contextlib
 import json
 import pathlib
 import signal
@@ -25,21 +26,28 @@ def options(what, about, cases, paths):
     return parser
 
 
-def run(args, cases, tables, publish):
-    """Runs those of `cases`, (name, function) pairs, that are wanted. A function takes results and arguments."""
-    # So that `with` and `finally` end what was started.
+@contextlib.contextmanager
+def orderly(args):
+    """A run, whatever ends it: signals become exceptions, so that `with` and `finally` end what was started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started it in the background
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
-    results = Results()
     print(f"{machine.describe()}; " + ("quick run" if args.quick else "full run"), flush=True)
     try:
-        for name, measure in cases:
-            if not args.only or name in args.only:
-                measure(results, args)
+        yield
     except Failed as e:
         sys.exit(f"bench: {e}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def run(args, cases, tables, publish):
+    """Runs those of `cases`, (name, function) pairs, that are wanted. A function takes results and arguments."""
+    results = Results()
+    with orderly(args):
+        for name, measure in cases:
+            if not args.only or name in args.only:
+                measure(results, args)
     records = list(results.records())
     print()
     tables(records, sys.stdout)

@@ -51,19 +51,16 @@ class Failed(Exception):
     """Something that was started did not do its work; the message says what and where to look."""
 
 
-class Server:
-    """nginx with one worker, and the unix echo server, at one placement. Use it with `with`."""
+class Started:
+    """Processes with a folder of their own, started and stopped by who inherits from this. Use it with `with`."""
 
-    def __init__(self, tools, placement, trace=None):
-        self.tools, self.placement, self.trace = tools, placement, trace
-        self.processes, self.nginx = [], None
+    def __init__(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="nffi-bench-"))
-        self.port = free_port()
+        self.processes = []
 
     def __enter__(self):
         try:
-            self.start_echo()
-            self.start_nginx()
+            self.start()
         except BaseException:
             self.stop()
             raise
@@ -71,6 +68,26 @@ class Server:
 
     def __exit__(self, *_):
         self.stop()
+
+    def start(self):
+        raise NotImplementedError
+
+    def stop(self):
+        raise NotImplementedError
+
+
+class Server(Started):
+    """nginx with one worker, and the unix echo server, at one placement."""
+
+    def __init__(self, tools, placement, trace=None):
+        super().__init__()
+        self.tools, self.placement, self.trace = tools, placement, trace
+        self.nginx = None
+        self.port = free_port()
+
+    def start(self):
+        self.start_echo()
+        self.start_nginx()
 
     def start_echo(self):
         path = self.dir / "echo.sock"

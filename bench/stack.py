@@ -7,40 +7,25 @@ import re
 import resource
 import shutil
 import subprocess
-import tempfile
 import time
 import urllib.request
 
 import machine
 import report
-from server import Failed, ROOT, TIED, Placement, free_port, on_cpus, tail, wait_for
+from server import Failed, ROOT, TIED, Placement, Started, free_port, on_cpus, tail, wait_for
 
 METRICS = (("requests_per_second", "1/s"), ("p50_us", "us"), ("p99_us", "us"), ("cpu_us_per_request", "us"))
 
 
-class Stack:
+class Stack(Started):
     """What runs at one placement: processes, and by peer the port that it answers on and the processes whose CPU time is
-    its own. What there is to start is said by `start` of who inherits from this. Use it with `with`."""
+    its own. What there is to start is said by `start` of who inherits from this."""
 
     def __init__(self, args, placement):
+        super().__init__()
         self.args, self.placement = args, placement
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="nffi-bench-"))
         self.dir.chmod(0o755)
-        self.processes, self.pids, self.ports = [], {}, {}
-
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
-    def start(self):
-        raise NotImplementedError
+        self.pids, self.ports = {}, {}
 
     def spawn(self, command, **kwargs):
         with (self.dir / "servers.log").open("a") as log:

@@ -24,11 +24,10 @@ mod text;
 
 use std::{
     ffi::{c_char, c_int},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, PoisonError},
 };
 
-use nffi_abi::{self as abi, bytes, put_message};
+use nffi_abi::{self as abi, bytes, guarded};
 
 use crate::{find::Python, options::Options};
 
@@ -69,15 +68,8 @@ unsafe fn init(host: *const abi::nffi_host, queue: abi::nffi_queue, cfg: &[u8]) 
 
 /// What both exports do around their work: no panic leaves, and an error becomes a message.
 fn answer(err: *mut c_char, err_cap: usize, work: impl FnOnce() -> Result<(), String>) -> c_int {
-    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(text::of_panic(&*panic)));
-    match result {
-        Ok(()) => 0,
-        Err(message) => {
-            // SAFETY: the caller of the export gives err_cap bytes at err.
-            unsafe { put_message(err, err_cap, &message) };
-            1
-        }
-    }
+    // SAFETY: the caller of the export gives err_cap bytes at err.
+    unsafe { guarded(err, err_cap, work) }
 }
 
 /// Starts a Python runtime. Runs on: the host's start thread.

@@ -10,8 +10,7 @@ pub fn of_buffer(buffer: &[u8]) -> String {
 
 /// What a caught panic said.
 pub fn of_panic(panic: &(dyn Any + Send)) -> String {
-    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", said.unwrap_or("(no text)"))
+    format!("panicked: {}", nffi_abi::panic_text(panic))
 }
 
 #[cfg(test)]
